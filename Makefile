@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo recipes test browser duty setup lint bench forest fuzz ranks peers old-transformers lmplz docs clean
+.PHONY: demo recipes test browser duty setup lint bench claims forest fuzz ranks peers old-transformers lmplz docs clean
 
 demo: $(READY)
 	@$(BIN)/python configs/demo/generate.py build/demo/world
@@ -20,8 +20,8 @@ recipes: $(READY)  # the small twins of the recipes of the literature, each to i
 	@$(BIN)/puna run configs/demo-base.yaml
 	@for name in $(SMALL); do $(BIN)/puna run configs/$$name-small.yaml || exit 1; done
 
-test: $(READY)
-	@$(BIN)/python -m pytest
+test: $(READY)  # on all cores, up to four; one after the other: .venv/bin/python -m pytest
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --no-loadscope-reorder
 
 browser: $(READY)  # pages in a headless Chromium (Debian: apt install chromium); skipped without one
 	@$(BIN)/python -m pytest -m browser tests/browser
@@ -50,6 +50,7 @@ docs: $(READY)
 	@$(BIN)/typer flows.cli utils docs --name puna --title Commands --output docs/commands.md
 	@$(BIN)/puna schema > configs/recipe.schema.json
 	@$(BIN)/python -m flows.planning.contracts > docs/stages.md
+	@$(BIN)/python -m tasks.benchmarks.suites > docs/suites.md
 	@$(BIN)/puna deploy configs/demo.yaml --cron "0 3 * * 1" --maintenance "0 1 * * *" --yaml > infra/prefect.yaml
 
 bench: $(READY)
@@ -66,6 +67,9 @@ forest: $(READY)  # the table by which main content is told; 20 minutes, 4 GB of
 
 fuzz: $(READY)  # 10,000 damaged inputs: nothing uncaught, in bounded memory (3 minutes)
 	@$(BIN)/python tests/benchmarks/fuzz_ingest.py
+
+claims: $(READY)  # claims of the literature at small scale, over three seeds (an hour or two; resumable)
+	@$(BIN)/python tests/benchmarks/claims/run.py --write docs/claims.md
 
 ranks: $(READY)  # several ranks against one process, and 60 kills of ranks (20 minutes)
 	@$(BIN)/python tests/benchmarks/check_ranks.py

@@ -28,6 +28,7 @@ from flows.monitoring.flow_runs import (
     start_pulse,
 )
 from flows.monitoring.listener import CONSOLE
+from flows.monitoring.outages import waiting_for_server
 from flows.monitoring.run_page import RunPage, earlier_seconds
 from flows.planning.prepare import Prepared, prepare
 from flows.planning.request import RunRequest
@@ -35,7 +36,7 @@ from flows.recipe.secrets import Plain
 from flows.running.catch_up import skipped_if_overdue
 from flows.running.failures import Failure, advise, in_words, traceback_of
 from flows.running.promotion import conclude, settle
-from flows.running.record import RunRecord, Status, mark_crashed, new_run_id
+from flows.running.record import RunRecord, Status, mark_crashed, new_run_id, tag_found
 from flows.running.results import Results
 from flows.running.walk import StepFailed, walk
 from flows.stage import build_stage
@@ -93,7 +94,7 @@ def pipeline(
     ours = _PREPARED.get() is not None  # else a worker runs this, and ends it too
     with cancelling.watched(UUID(flow_run.get_id()), itself=ours) as cancelled:
         try:
-            with without_secrets():
+            with waiting_for_server(), without_secrets():
                 return _run(_prepared(request))
         except (KeyboardInterrupt, TerminationSignal):
             state = _interrupted(by_dashboard=cancelled.is_set())
@@ -122,6 +123,9 @@ def _run(prepared: Prepared) -> dict[str, Any] | State:
         stated = prepared.stated.data()
         record = RunRecord(prepared.store, run, plan, sys.argv, stated, continues)
         record.update(flow_run_id=flow_run.get_id())
+        keep_latest = bool(prepared.request.selection.pins) or prepared.turn is not None
+        if not keep_latest:
+            tag_found(prepared.store, plan, run)
         results = Results(plan)
         page = RunPage(UUID(flow_run.get_id()), plan, run, earlier_seconds(plan, prepared.store))
         # Remains so when a signal ends the run: KeyboardInterrupt, or Prefect's error for SIGTERM.
@@ -139,7 +143,7 @@ def _run(prepared: Prepared) -> dict[str, Any] | State:
                     recipe=prepared.recipe.name,
                     run=run,
                     cpu_threads=config.thread_count(),
-                    keep_latest=bool(prepared.request.selection.pins) or prepared.turn is not None,
+                    keep_latest=keep_latest,
                     access=prepared.recipe.remote.access(),
                     page=page,
                     pulse=pulse,
@@ -149,6 +153,7 @@ def _run(prepared: Prepared) -> dict[str, Any] | State:
                         plan,
                         build,
                         results.built,
+                        settle=functools.partial(results.settle, prepared.store),
                         side_by_side=engine.workers,
                         exclusive_at_once=config.processes_at_once(),
                     )

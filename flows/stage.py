@@ -13,6 +13,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from flows.monitoring.dashboard import StagePage
 from flows.monitoring.flow_runs import short_name
 from flows.monitoring.listener import CONSOLE, Listener, Listeners
+from flows.monitoring.outages import wait_for_server, waiting_for_server
 from flows.monitoring.pulse import Pulse
 from flows.planning.plan import Step
 from infra.build import Order, build
@@ -37,9 +38,16 @@ def build_stage(
     page: Listener,
     pulse: Pulse,
 ) -> Artifact:
-    """Build one step in its own Prefect flow run; `page` and `pulse` are the run's."""
+    """Build one step in its own Prefect flow run; `page` and `pulse` are the run's. One that turned
+    out to be there already has no flow run.
+    """
     node, version = step.node, step.version or ""
     console = CONSOLE.get()
+    if step.state == "hit" and step.artifact is not None:
+        Listeners([page, *([console] if console else [])]).found(step, step.artifact)
+        if not keep_latest:
+            store.set_reference(recipe, step.artifact, LATEST, run)
+        return step.artifact
     called = f"{short_name(run)}: {node.id}"
 
     @flow(
@@ -50,6 +58,10 @@ def build_stage(
         persist_result=False,
     )
     def stage_flow(stage: str, version: str, parameters: dict[str, object]) -> None:
+        with waiting_for_server():
+            build_it()
+
+    def build_it() -> None:
         listener: Listener = Listeners([StagePage(run), page, *([console] if console else [])])
         listener.started(step)
         started = time.monotonic()
@@ -83,6 +95,7 @@ def build_stage(
         listener.finished(step, built[0], time.monotonic() - started)
 
     built: list[Artifact] = []
+    wait_for_server()
     # Prefect's own heartbeat is a thread that a flow run waits for at its end, up to a second.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(node.stage.name):
         stage_flow(

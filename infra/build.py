@@ -136,6 +136,7 @@ def _input(artifact: Artifact) -> dict[str, str]:
         "name": artifact.name,
         "version": artifact.version,
         "digest": artifact.digest,
+        **({"same_as": artifact.manifest.same_as} if artifact.manifest.same_as else {}),
     }
 
 

@@ -183,7 +183,8 @@ class Role:
     ("tasks.binning.category:refuse_nothing") that a run calls as soon as the role's artifacts
     exist, with the node's name and them; its `StageError` ends the run before the node's other
     inputs are built. Without `identity`, what is given decides no byte of the output and is not
-    part of the version.
+    part of the version. With `content`, the version depends on what the artifacts hold: one that
+    was made again of other inputs, and holds what an earlier version of it does, changes nothing.
     """
 
     name: str
@@ -192,6 +193,7 @@ class Role:
     optional: bool = False
     check: str = ""
     identity: bool = True
+    content: bool = False
 
     def problem(self, given: Sequence[str]) -> str:
         """What is wrong with artifacts of these stages in this role; "" for nothing."""

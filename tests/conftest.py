@@ -4,9 +4,11 @@ missing.
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 os.environ.update(
     HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1", DO_NOT_TRACK="1"
@@ -21,8 +23,35 @@ from infra.io.files import sha256_file
 # interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest_plugins = ["tests.end_to_end.fixtures"]
+SERVER = "tests.end_to_end.fixtures"
+pytest_plugins = [SERVER]
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where tests run side by side (`make test`), those of a file stay together, as they share
+    fixtures; all that use the one Prefect server of a session, and the small run, are one group.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFixtures(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid.partition("::")[0])
+
+    return ByFixtures(config, log)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Gzip holds the time of day, which must not be in a test's id: all processes of a session
+    have to collect the same ones.
+    """
+    return "gzip" if isinstance(val, bytes) and val.startswith(b"\x1f\x8b") else None
+
+
+@functools.cache
+def _group(file: str) -> str:
+    return "server" if SERVER in (REPOSITORY / file).read_text(encoding="utf-8") else file
 
 
 @pytest.fixture(scope="session")

@@ -97,6 +97,7 @@ WITH_PREFECT = {
     "stage.py",
     "dashboard.py",
     "cards.py",
+    "outages.py",
     "run_page.py",
     "deployments.py",
 }

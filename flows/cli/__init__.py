@@ -15,13 +15,14 @@ import typer
 from flows.cli import artifacts, dashboard, streams, tokenizer
 from flows.cli.common import EXIT_FAILED, say
 from flows.cli.deploying import deploy, serve
+from flows.cli.evaluating import evaluate
 from flows.cli.export import export
 from flows.cli.inspect import inspect
 from flows.cli.planning import plan
 from flows.cli.promoting import promote
 from flows.cli.pushing import push
 from flows.cli.reporting import report
-from flows.cli.running import evaluate, run
+from flows.cli.running import run
 from flows.cli.setting_up import doctor, init, schema
 from flows.cli.trace import trace
 from infra.secrets import without_secrets

@@ -40,10 +40,10 @@ OnlyOption = Annotated[
     ),
 ]
 FromOption = Annotated[
-    str | None, typer.Option("--from", metavar="S", help="Run S and what follows it.")
+    list[str] | None, typer.Option("--from", metavar="S", help="Run S and what follows it.")
 ]
 UntilOption = Annotated[
-    str | None, typer.Option("--until", metavar="S", help="Run S and what it depends on.")
+    list[str] | None, typer.Option("--until", metavar="S", help="Run S and what it depends on.")
 ]
 ForceOption = Annotated[
     list[str] | None, typer.Option("--force", metavar="S", help="Build S again; repeatable.")
@@ -158,17 +158,31 @@ def find_input(store: Store, given: InputReference) -> Artifact:
     return found
 
 
+def _once(option: str, given: list[str] | None) -> str | None:
+    """The value of an option that may be given once."""
+    from infra.stage import StageError
+
+    if given and len(given) > 1:
+        raise StageError(
+            f"{option} is given {len(given)} times ({', '.join(given)}); give it once, or name the "
+            "stages with --only"
+        )
+    return given[0] if given else None
+
+
 def read_request(
     recipe: Path,
     set_: list[str] | None,
     store: str | None,
     only: list[str] | None,
-    from_stage: str | None,
-    until_stage: str | None,
+    from_stage: list[str] | None,
+    until_stage: list[str] | None,
     force: list[str] | None,
     pin: list[str] | None,
 ) -> RunRequest:
-    """The options of a command as one request; ends the command if --pin is malformed."""
+    """The options of a command as one request; ends the command if --pin is malformed, or --from or
+    --until is given twice.
+    """
     from flows.planning.request import RunRequest
 
     with refusals():
@@ -177,8 +191,8 @@ def read_request(
             set_,
             store,
             only=only,
-            from_stage=from_stage,
-            until_stage=until_stage,
+            from_stage=_once("--from", from_stage),
+            until_stage=_once("--until", until_stage),
             force=force,
             pin=pin,
         )

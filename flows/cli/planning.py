@@ -52,6 +52,7 @@ def plan(
     """
     from flows.planning.encoders import encoders, in_lines
     from flows.planning.estimates import estimates, in_words
+    from flows.planning.origin import origin_in_words, origin_of
     from flows.planning.phase_text import training_json, training_lines
     from flows.planning.prepare import prepare
     from flows.planning.reading import readings
@@ -72,6 +73,8 @@ def plan(
         found |= {"expected": {id: made.to_json() for id, made in expected.items()}}
         if prepared.turn is not None:
             found["loop"] = prepared.turn.to_json()
+        if (origin := origin_of(prepared.plan)) is not None:
+            found["from"] = origin.identity
         found |= training_json(prepared.phases, prepared.predicted, prepared.unpredicted)
         print(json.dumps(found, ensure_ascii=False))
         return
@@ -83,6 +86,8 @@ def plan(
     console.print(stage_table(stages, {id: made.seconds for id, made in expected.items()}))
     for line in [*in_words(expected, prepared.plan), *reading.lines, *in_lines(tokenizing)]:
         console.print(line, soft_wrap=True, highlight=False)
+    for line in origin_in_words(prepared.recipe, prepared.plan):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
     for line in training_lines(prepared.phases, prepared.predicted, prepared.unpredicted):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     for warning in warnings:

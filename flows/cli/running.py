@@ -1,4 +1,4 @@
-"""Commands that run a recipe: run, evaluate."""
+"""The command that runs a recipe."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -55,10 +55,10 @@ def run(
     with interruptible():
         with importing():
             request = read_request(recipe, set_, store, only, from_stage, until_stage, force, pin)
-        _run(request, as_json)
+        run_request(request, as_json)
 
 
-def _run(request: RunRequest, as_json: bool) -> None:
+def run_request(request: RunRequest, as_json: bool) -> None:
     with importing():
         from flows.planning.prepare import prepare
         from flows.running.results import Results
@@ -228,7 +228,7 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
 
     console = result_console()
     console.print(stage_table(result["stages"]))
-    scores = score_table(result["scores"])
+    scores = score_table(result["scores"], result["changes"])
     if scores is not None:
         console.print()
         console.print(scores)
@@ -246,31 +246,6 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     for line in promotion_lines(result.get("promotion")):
         console.print(line, soft_wrap=True, highlight=False)
-
-
-def evaluate(
-    recipe: RecipeArgument,
-    model: Annotated[
-        list[str] | None,
-        typer.Option("--model", help="Only that model (base, model or a phase); repeatable."),
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Evaluate again even if the store has the scores.")
-    ] = False,
-    set_: SetOption = None,
-    store: StoreOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Evaluate a recipe's models that are in the store, and print the benchmark table."""
-    stages = [f"evaluation/{name}" for name in model] if model else ["evaluation"]
-    run(
-        recipe,
-        only=stages,
-        force=stages if force else None,
-        set_=set_,
-        store=store,
-        as_json=as_json,
-    )
 
 
 @contextlib.contextmanager

@@ -61,8 +61,7 @@ def measured(
     if stage != "cut":
         return list(parts[stage]()) if stage in parts else []
     shown = [*_blocked(details), *(entry for part in parts.values() for entry in part())]
-    if details.get("reason") == "category.none":
-        shown.append(Measured("category", details["language"], _categories(keeps), "drops"))
+    shown += _uncategorised(details, keeps)
     return shown
 
 
@@ -192,7 +191,15 @@ def _blocked(details: Mapping[str, Any]) -> Iterator[Measured]:
         yield Measured(f"{kind} on block list {name}", details["url"], "", "drops")
 
 
-def _categories(keeps: Keeps) -> str:
-    if isinstance(keeps.category, Mapping):
-        return f"a language of category: {', '.join(keeps.category)}"
-    return "a category"
+def _uncategorised(details: Mapping[str, Any], keeps: Keeps) -> Iterator[Measured]:
+    reason, category = details.get("reason") or "", keeps.category
+    if isinstance(category, Mapping) and "of" in category:
+        wanted = f"one of {', '.join(category['of'])} (field {category['field']})"
+        if reason == "category.missing":
+            yield Measured("category", "none", wanted, "drops")
+        elif reason == "category.unstated":
+            yield Measured("category", details.get("stated_category") or "", wanted, "drops")
+    elif reason == "category.none":
+        by_language = isinstance(category, Mapping)
+        wanted = f"a language of category: {', '.join(category or ())}" if by_language else ""
+        yield Measured("category", details["language"], wanted or "a category", "drops")

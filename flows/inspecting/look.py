@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tasks.documents.viewing import Measure, SourceView
     from tasks.quality.rules import Assessor
 
-STATED = ("license", "title", "author", "published", "declared_language", "dump")
+STATED = ("license", "title", "author", "published", "declared_language", "dump", "stated_category")
 """Columns of what records state about their documents, shown where they do."""
 
 EDITING = ("line_dedup", "decontaminate", "pii")

@@ -26,6 +26,7 @@ _STATED = {
     "license": "license",
     "declared_language": "declares",
     "dump": "dump",
+    "stated_category": "states category",
 }
 
 

@@ -1,8 +1,11 @@
-"""Cards (Prefect's artifacts) of a flow run's page: each is made once, and its content replaced."""
+"""Cards (Prefect's artifacts) of a flow run's page: each is made once, and its content replaced. A
+server that is away shows none, and no stage fails for it.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import threading
 import time
@@ -11,6 +14,8 @@ from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+
+from flows.monitoring.outages import unless_away
 
 Kind = Literal["progress", "table", "image", "markdown"]
 
@@ -29,19 +34,20 @@ class Card:
     def __init__(self, flow_run: UUID, kind: Kind, *key: str) -> None:
         self._flow_run, self._kind, self._key = flow_run, kind, card_key(*key)
         self._id: UUID | None = None
-        self._shown = 0.0
+        self._shown = -math.inf
         self._lock = threading.Lock()
 
     def is_due(self) -> bool:
-        """Whether it was last shown `EVERY_S` ago or earlier, or never."""
-        return self._id is None or time.monotonic() - self._shown >= EVERY_S
+        """Whether the last try to show it was `EVERY_S` ago or earlier, or there was none."""
+        return time.monotonic() - self._shown >= EVERY_S
 
     def show(self, content: Any, description: str) -> None:
         """Make the card, or replace its content: a percentage, rows with the same keys, an image's
         URL, Markdown.
         """
         data = json.dumps(content) if self._kind == "table" else content
-        with self._lock, get_client(sync_client=True) as client:
+        self._shown = time.monotonic()
+        with self._lock, unless_away(description), get_client(sync_client=True) as client:
             if self._id is None:
                 made = ArtifactCreate(
                     key=self._key,
@@ -53,11 +59,10 @@ class Card:
                 self._id = client.create_artifact(made).id
             else:
                 client.update_artifact(self._id, ArtifactUpdate(data=data, description=description))
-            self._shown = time.monotonic()
 
     def remove(self) -> None:
         """Take it off the page."""
-        with self._lock, get_client(sync_client=True) as client:
+        with self._lock, unless_away(self._key), get_client(sync_client=True) as client:
             if self._id is not None:
                 client.delete_artifact(self._id)
                 self._id = None

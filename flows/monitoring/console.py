@@ -23,10 +23,11 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.monitoring.listener import Listener
+from flows.monitoring.score_lines import score_lines
 from flows.planning.plan import Plan, Step
 from infra.context import WARNING
 from infra.store import Artifact
-from tasks.benchmarks.scores import items_of_all, metrics, score_words
+from tasks.benchmarks.scores import counting, items_of_all, score_words
 
 PLAIN_EVERY_S = 15.0
 """Seconds between two progress lines of one stage where there is no terminal."""
@@ -106,20 +107,43 @@ class Terminal(Listener):
         self._bars.remove_task(self._tasks[step.id])
         self._line(f"  [green]built[/]   {step.id}  {seconds:.1f} s  {headline(artifact)}")
 
+    def found(self, step: Step, artifact: Artifact) -> None:
+        self._console.print(f"  [green]hit[/]     {step.id}  {step.why}", highlight=False)
+
     def failed(self, step: Step, error: BaseException) -> None:
         self._bars.remove_task(self._tasks[step.id])
         self._line(f"  [red]failed[/]  {step.id}")
 
 
 def headline(artifact: Artifact) -> str:
-    """A finished stage in a few words: its statistic `headline`, else its document counts."""
+    """A finished stage in a few words: its statistic `headline`, else its first scores, else its
+    document counts.
+    """
     stated = artifact.statistics.get("headline")
     if stated:
         return str(stated)
+    if artifact.stage == "evaluation":
+        return scores_in_words(artifact.statistics.get("scores", {}))
     ledger = artifact.ledger
     if not ledger.sources():
         return ""
     return f"{ledger.documents('kept'):,} of {ledger.documents('read'):,} documents"
+
+
+def scores_in_words(scores: Mapping[str, Mapping[str, Any]], limit: int = 2) -> str:
+    """The metric that counts of the first tasks and texts, each with the number of its items."""
+    first = [
+        (task, row, metric)
+        for task, row in scores.items()
+        if task.rpartition("/")[0] not in scores
+        for metric in counting(row)[:1]
+    ]
+    shown = [
+        f"{task} {metric} {score_words(row, metric)} (n = {items_of_all([row], metric)})"
+        for task, row, metric in first[:limit]
+    ]
+    more = len(first) - len(shown)
+    return ", ".join([*shown, *([f"and {more} more"] if more else [])])
 
 
 def stage_table(stages: list[dict[str, Any]], expected: Mapping[str, float] | None = None) -> Table:
@@ -154,35 +178,26 @@ def stage_table(stages: list[dict[str, Any]], expected: Mapping[str, float] | No
     return table
 
 
-def score_table(scores: dict[str, dict[str, dict[str, Any]]]) -> Table | None:
-    """Benchmark scores with standard errors and item counts: a row per task and metric, a column
-    per model; None without scores.
-    """
+def score_table(
+    scores: dict[str, dict[str, dict[str, Any]]],
+    changes: dict[str, dict[str, dict[str, Any]]] | None = None,
+) -> Table | None:
+    """The benchmark table (`flows.monitoring.score_lines`); None without scores."""
     if not any(scores.values()):
         return None
+    names = dict.fromkeys(task for by_task in scores.values() for task in by_task)
+    group_rows = Counter(task.rpartition("/")[0] for task in names if "/" in task)
+    # a row per subject (CMMLU has 67) or per position in long text: the report shows them
+    many = [task for task in names if group_rows[task.rpartition("/")[0]] > MOST_GROUP_ROWS]
+    lines = score_lines(scores, changes or {}, [task for task in many if "/" in task])
     table = Table(
         box=None, pad_edge=False, header_style="bold", title="Benchmarks", title_justify="left"
     )
-    table.add_column("task")
-    table.add_column("metric")
-    table.add_column("n", justify="right", overflow="fold")
-    for model in scores:
-        table.add_column(model, justify="right")
-    keys = dict.fromkeys(
-        (task, metric)
-        for by_task in scores.values()
-        for task, row in by_task.items()
-        for metric in metrics(row)
-    )
-    group_rows = Counter(task.rpartition("/")[0] for task, _ in keys if "/" in task)
-    for task, metric in keys:
-        if "/" in task and group_rows[task.rpartition("/")[0]] > MOST_GROUP_ROWS:
-            # a row per subject (CMMLU has 67) or per position in long text: the report shows them
-            continue
-        rows = [by_task.get(task, {}) for by_task in scores.values()]
-        table.add_row(
-            task, metric, items_of_all(rows, metric), *(score_words(row, metric) for row in rows)
-        )
+    for column in lines[0] if lines else ():
+        numeric = column in scores or column in ("n", "guessing")
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for line in lines:
+        table.add_row(*line.values())
     return table
 
 

@@ -92,9 +92,12 @@ class StagePage(Listener):
         self._say(step, "waiting", for_process=holder["pid"], on=holder["host"])
 
     def finished(self, step: Step, artifact: Artifact, seconds: float) -> None:
-        """Show the stage's ledger and statistics instead of its progress."""
+        """Show the stage's ledger and statistics instead of its progress, and the whole curve."""
         if self._progress is not None:
             self._progress.remove()
+        if self._curve is not None:
+            end = self._measured.get("tokens") or 0.0
+            self._draw(step, end, str(artifact.statistics.get("headline", "the whole phase")))
         if artifact.ledger.sources():
             self._table("ledger", step, ledger_rows(artifact.ledger), "Documents of")
         if statistics := flat_rows(artifact.statistics):

@@ -34,13 +34,13 @@ def start_pulse() -> Pulse:
     """The process that sends heartbeats of this run's flow runs."""
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL
 
-    login, key = PREFECT_API_AUTH_STRING.value(), PREFECT_API_KEY.value()
+    login: str | None = PREFECT_API_AUTH_STRING.value()
+    key: str | None = PREFECT_API_KEY.value()
     headers = {}
     if login:
-        encoded = base64.b64encode(login.get_secret_value().encode()).decode()
-        headers["Authorization"] = f"Basic {encoded}"
+        headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
     elif key:
-        headers["Authorization"] = f"Bearer {key.get_secret_value()}"
+        headers["Authorization"] = f"Bearer {key}"
     return Pulse(PREFECT_API_URL.value() or "", headers)
 
 

@@ -35,6 +35,9 @@ class Listener:
     def finished(self, step: Step, artifact: Artifact, seconds: float) -> None:
         """A step's artifact is committed."""
 
+    def found(self, step: Step, artifact: Artifact) -> None:
+        """A step that was to run is there already, as its inputs hold what they held before."""
+
     def failed(self, step: Step, error: BaseException) -> None:
         """A step failed."""
 
@@ -68,6 +71,10 @@ class Listeners(Listener):
     def finished(self, step: Step, artifact: Artifact, seconds: float) -> None:
         for listener in self._listeners:
             listener.finished(step, artifact, seconds)
+
+    def found(self, step: Step, artifact: Artifact) -> None:
+        for listener in self._listeners:
+            listener.found(step, artifact)
 
     def failed(self, step: Step, error: BaseException) -> None:
         for listener in self._listeners:

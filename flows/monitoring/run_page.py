@@ -16,10 +16,12 @@ from flows.monitoring.cards import Card
 from flows.monitoring.dashboard import lineage_markdown, log_line
 from flows.monitoring.flow_runs import short_name
 from flows.monitoring.listener import Listener
+from flows.monitoring.score_lines import Changes, Scores, score_lines
 from flows.monitoring.server import publish
 from flows.planning.plan import Plan, Step
 from infra.store import Artifact, Store
-from tasks.benchmarks.scores import items_of_all, metrics, score_words
+from tasks.benchmarks.samples import Items, Key, read_items
+from tasks.report.scores import changes
 from tasks.training.monitoring.names import in_words
 
 
@@ -49,6 +51,7 @@ class RunPage(Listener):
         self._left_s: dict[str, float] = {}
         """Step id -> the time that it says it needs."""
         self._scores: dict[str, dict[str, dict[str, Any]]] = {}
+        self._items: dict[str, dict[Key, Items]] = {}
         self._flow_run = flow_run
         self._table = Card(flow_run, "table", "stages", plan.recipe)
         self._progress = Card(flow_run, "progress", "progress", plan.recipe)
@@ -130,12 +133,18 @@ class RunPage(Listener):
         self._becomes(step, "built", seconds=f"{seconds:.1f}")
         self.has(artifact)
 
+    def found(self, step: Step, artifact: Artifact) -> None:
+        self._say(step, "found", path=artifact.data.url)
+        self._becomes(step, "hit", version=step.version or "", why=step.why)
+        self.has(artifact)
+
     def has(self, artifact: Artifact) -> None:
         """Show what an artifact adds to the page: scores of an evaluation, the report."""
         if artifact.stage == "evaluation" and artifact.statistics.get("scores"):
             with self._lock:
                 self._scores[artifact.name] = artifact.statistics["scores"]
-                rows = score_rows(self._scores)
+                self._items[artifact.name] = read_items(artifact)
+                rows = score_rows(self._scores, changes(self._scores, self._items))
                 self._benchmarks.show(rows, "Benchmarks, with standard errors")
         if artifact.stage == "report" and artifact.records.exists("report.html"):
             report = artifact.records.local("report.html")
@@ -182,21 +191,8 @@ def earlier_seconds(plan: Plan, store: Store) -> dict[str, float]:
     return found
 
 
-def score_rows(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[dict[str, str]]:
-    """Model -> task -> scores as rows of a table: task, metric, n, and a column per model."""
-    tasks = dict.fromkeys(
-        (task, metric)
-        for by_task in scores.values()
-        for task, row in by_task.items()
-        for metric in metrics(row)
-        if "/" not in task or task.startswith("heldout/")
-    )
-    return [
-        {
-            "task": task,
-            "metric": metric,
-            "n": items_of_all([by_task.get(task, {}) for by_task in scores.values()], metric),
-        }
-        | {model: score_words(by_task.get(task, {}), metric) for model, by_task in scores.items()}
-        for task, metric in tasks
-    ]
+def score_rows(scores: Scores, changed: Changes) -> list[dict[str, str]]:
+    """The rows of the benchmark table: without groups and positions in long text."""
+    names = dict.fromkeys(task for by_task in scores.values() for task in by_task)
+    groups = [task for task in names if "/" in task and not task.startswith("heldout/")]
+    return score_lines(scores, changed, groups)

@@ -139,11 +139,16 @@ def _noted() -> Server | None:
 
 
 # `prefect server start` with its imports done without the garbage collector: they take three
-# seconds and leave no garbage.
+# seconds and leave no garbage. And on SQLite its transactions begin as writers, which wait for each
+# other: one that reads first and then writes fails at once ("database is locked") where another has
+# written meanwhile, and Prefect's automations lose the event, so that nobody is told of a failure.
 _SERVE = """
 import gc, runpy
 gc.disable()
 import prefect.server.api.server
+from prefect.server.database.configurations import AioSqliteConfiguration as SQLite
+begin = SQLite.begin_transaction
+SQLite.begin_transaction = lambda self, session, with_for_update=False: begin(self, session, True)
 gc.freeze()
 gc.enable()
 runpy.run_module("prefect", run_name="__main__", alter_sys=True)

@@ -59,8 +59,9 @@ def add_documents(recipe: Recipe, wiring: Wiring, past: Past) -> dict[str, str]:
     trained_on = {name: source for name, source in recipe.sources.items() if source.category}
     if not trained_on:
         return {}
+    compared = recipe.compared()
     if recipe.dedup is not None:
-        for name in trained_on:
+        for name in compared:
             wiring.add(SIGNATURES, name, narrowed(SignaturesParameters, recipe.dedup))
     if recipe.searched_for():
         for name in trained_on:
@@ -70,38 +71,44 @@ def add_documents(recipe: Recipe, wiring: Wiring, past: Past) -> dict[str, str]:
     cut = CutParameters(sources=keeps, block=recipe.block, **percentiles)
     calibration = (past.calibration,) if past.calibration else ()
     wiring.add(CUT, MAIN, cut, trained_on, calibration=calibration)
-    if recipe.dedup is not None:
+    if recipe.dedup is not None and compared:
         preferred = {PREFERENCES[column.removeprefix("-")] for column in recipe.dedup.prefer}
         wiring.add(
             DEDUP,
             MAIN,
             narrowed(DedupParameters, recipe.dedup),
-            trained_on,
+            compared,
             without={"langid", "quality", "perplexity"} - preferred,
             history=[ArtifactReference.parse(earlier) for earlier in recipe.dedup.history],
         )
+    return {name: _select(recipe, wiring, name, name in compared) for name in trained_on}
+
+
+def _select(recipe: Recipe, wiring: Wiring, name: str, is_compared: bool) -> str:
+    """Add the node that selects a source's documents; one whose documents are compared with none
+    holds nothing out, as copies of that could be trained on, and has nothing to index.
+    """
     unread = [] if _removes_passages(recipe) else ["decontaminate"]
     unread += [] if recipe.select.index else ["signatures"]
-    return {name: wiring.add(SELECT, name, recipe.select, without=unread) for name in trained_on}
+    if is_compared or recipe.dedup is None:
+        return wiring.add(SELECT, name, recipe.select, without=unread)
+    alone = recipe.select.model_copy(update={"heldout": None, "index": False})
+    return wiring.add(SELECT, name, alone, without=[*unread, "dedup", "signatures"])
 
 
 def _annotate_sources(recipe: Recipe, wiring: Wiring, stage: Stage) -> None:
     """Add a node of the stage for every source that has its section."""
     key = stage.section.rpartition(".")[2]
     for name, source in recipe.sources.items():
-        section: Parameters | None = getattr(source, key)
+        section: Parameters | None = source.reading() if stage is INGEST else getattr(source, key)
         if section is not None:
             wiring.add(stage, name, narrowed(stage.parameters, section))
 
 
 def _held_out(recipe: Recipe, sources: Sequence[str]) -> dict[str, float]:
     """Reference source that is also trained on -> the fraction that select may hold out."""
-    heldout, trained_on = recipe.select.heldout, recipe.sources
-    return {
-        name: heldout.fraction
-        for name in sources
-        if heldout and name in trained_on and trained_on[name].category
-    }
+    heldout, compared = recipe.select.heldout, recipe.compared()
+    return {name: heldout.fraction for name in sources if heldout and name in compared}
 
 
 def _keeps(recipe: Recipe, source: Source) -> SourceCut:

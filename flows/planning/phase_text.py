@@ -13,7 +13,7 @@ from tasks.training.predict.cost import Cost
 from tasks.training.predict.prediction import PhasePrediction, Prediction
 from tasks.training.recipe.hardware import Hardware
 
-WIDTH = 100
+WIDTH = 80
 
 
 def training_lines(

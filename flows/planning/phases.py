@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flows.planning.origin import begin_of
 from flows.planning.plan import Plan
 from flows.recipe.sections import Recipe
 from tasks.binning.stage import STAGE as BINNING
@@ -35,4 +36,5 @@ def phase_facts(recipe: Recipe, plan: Plan) -> list[PhaseFacts]:
         recipe.binning.sequence_length,
         list(recipe.categories()),
         known_bins(plan),
+        begin_of(recipe.training, plan),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -157,14 +157,54 @@ def _step(
         return Step(
             node, version, "hit", _drift(node, artifact), resolved, artifact, external=external
         )
-    return Step(
-        node,
-        version,
-        "run",
-        _why(node, identities, resolved, store, recipe),
-        resolved,
-        external=external,
+    why = _why(node, identities, resolved, store, recipe)
+    if why.startswith("input ") and _may_stay(node, steps):
+        why += ", unless it turns out to hold the same"
+    return Step(node, version, "run", why, resolved, external=external)
+
+
+def settled(step: Step, artifacts: Mapping[str, Artifact], store: Store) -> Step:
+    """A step that is to run, now that its inputs are there: with the version that follows from what
+    they hold, and a hit where the store has that.
+
+    `artifacts`: node id -> artifact. A forced step stays as it is.
+    """
+    if step.forced:
+        return step
+    given = {role: iter(external) for role, external in step.external.items()}
+    identities = {
+        role: [
+            _identity(step.node, role, artifacts[s] if isinstance(s, str) else next(given[role]))
+            for s in sources
+        ]
+        for role, sources in step.node.inputs.items()
+    }
+    version = version_of(
+        step.node.stage, step.node.name, step.node.parameters, identities, step.pins
     )
+    if version == step.version:
+        return step
+    artifact = store.find(step.node.stage.name, step.node.name, version)
+    why = step.why if artifact is None else "what it reads holds the same as before"
+    state: State = "run" if artifact is None else "hit"
+    return replace(step, version=version, state=state, why=why, artifact=artifact)
+
+
+def _identity(node: Node, role: str, artifact: Artifact) -> str:
+    """What stands for an input in a node's version."""
+    by_content = node.stage.role(role).content
+    return artifact.content_identity if by_content else artifact.identity
+
+
+def _may_stay(node: Node, steps: Mapping[str, Step]) -> bool:
+    """Whether all that is built anew for a node may come out as it was."""
+    new = [
+        node.stage.role(role).content
+        for role, sources in node.inputs.items()
+        for source in sources
+        if isinstance(source, str) and steps[source].state == "run"
+    ]
+    return bool(new) and all(new)
 
 
 def _inputs(
@@ -196,9 +236,11 @@ def _inputs(
                     )
                     continue
                 external[role] = (*external.get(role, ()), artifact)
-                identities[role].append(artifact.identity)
+                identities[role].append(_identity(node, role, artifact))
             elif steps[source].version is None:
                 problem = problem or f"waits for {source}"
+            elif (built := steps[source].artifact) is not None:
+                identities[role].append(_identity(node, role, built))
             else:
                 identities[role].append(f"{source}@{steps[source].version}")
     return identities, external, problem
@@ -248,7 +290,12 @@ def _why(
         before = [(pin.name, pin.identity) for pin in manifest.pins.get(path, ())]
         if before != [(pin.name, pin.identity) for pin in files]:
             return f"files of {path} changed ({len(before)} -> {len(files)} files)"
-    inputs_before = {given.identity for inputs in manifest.inputs.values() for given in inputs}
+    inputs_before = {
+        identity
+        for inputs in manifest.inputs.values()
+        for given in inputs
+        for identity in (given.identity, given.content_identity)
+    }
     changed = [
         identity.partition("@")[0]
         for role, inputs in identities.items()

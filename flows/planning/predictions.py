@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from flows.planning.origin import origin_of
 from flows.planning.plan import Plan
 from flows.recipe.file import RecipeError
 from flows.recipe.sections import Recipe
@@ -55,9 +56,11 @@ def model_shape(recipe: Recipe, plan: Plan) -> ModelShape:
     """
     made = next((s for s in plan.steps.values() if s.node.stage.name == MODEL.name), None)
     if made is not None and made.artifact is not None:
-        config = _made_config(made.artifact)
+        config = _config_in(made.artifact)
         if config is not None:
             return _of_config(config)
+    if (origin := origin_of(plan)) is not None and (config := _config_in(origin)) is not None:
+        return _of_config(config)
     if recipe.model is None:
         raise NoShape("the recipe has no model section")
     shape = _base_shape(recipe, plan).grown(_vocabulary(recipe), _layers(recipe))
@@ -72,16 +75,8 @@ def _base_shape(recipe: Recipe, plan: Plan) -> ModelShape:
     if section.create is not None:
         sizes = section.create.model_dump(include=set(ModelShape.model_fields))
         return ModelShape.model_validate(sizes)
-    config = None
-    external = [
-        artifact
-        for step in plan.steps.values()
-        if step.node.stage.name == MODEL.name
-        for artifact in step.external.get("base", ())
-    ]
-    if external:
-        config = _made_config(external[0])
-    elif section.base is not None:
+    config = made_config(plan)
+    if config is None and section.base is not None:
         config = config_of(section.base)
     if config is not None:
         try:
@@ -103,7 +98,16 @@ def _of_config(config: dict[str, Any]) -> ModelShape:
         raise NoShape(str(error)) from None
 
 
-def _made_config(artifact: Artifact) -> dict[str, Any] | None:
+def made_config(plan: Plan) -> dict[str, Any] | None:
+    """The configuration of the base that another recipe made; None where there is none."""
+    for step in plan.steps.values():
+        if step.node.stage.name == MODEL.name:
+            for artifact in step.external.get("base", ()):
+                return _config_in(artifact)
+    return None
+
+
+def _config_in(artifact: Artifact) -> dict[str, Any] | None:
     try:
         return artifact.data.read_json("checkpoint/config.json")
     except (OSError, ValueError):

@@ -11,11 +11,12 @@ from flows.planning.graph import Graph, Node
 from flows.planning.looping.continuing import continued
 from flows.planning.looping.history import History
 from flows.planning.looping.turn import Turn, turn_of
+from flows.planning.origin import refuse_other_origin
 from flows.planning.phases import phase_facts
 from flows.planning.plan import Plan, make_plan
-from flows.planning.predictions import predictions
+from flows.planning.predictions import made_config, predictions
 from flows.planning.reading import notes
-from flows.planning.refusals import refuse_by_base
+from flows.planning.refusals import refuse_by_base, refuse_by_config
 from flows.planning.request import RunRequest
 from flows.planning.resolve import NO_WEIGHTS, Earlier, Pins, Unresolved, resolve
 from flows.planning.selecting import stated_pins
@@ -143,6 +144,8 @@ def prepare(request: RunRequest, *, made: bool = False) -> Prepared:
     _refuse_wrong_references(recipe, plan, pins)
     _refuse_incompatible_indexes(recipe, plan)
     _refuse_missing_programs(plan)
+    refuse_other_origin(recipe, plan)
+    refuse_by_config(recipe, made_config(plan))
     doubts = look_into_files(recipe, plan, pins)
     phases = _phases(recipe, plan)
     predicted, why = predictions(recipe, plan, phases)

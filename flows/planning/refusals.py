@@ -1,8 +1,10 @@
-"""What local models rule out, refused when the plan is made, so that no mistake costs a crawl."""
+"""What models at hand rule out, refused when the plan is made, so that no mistake costs a crawl."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from flows.recipe.checks.sources import named_languages
 from flows.recipe.file import RecipeError
@@ -16,8 +18,17 @@ from tasks.model.layers import choose
 def refuse_by_base(recipe: Recipe) -> None:
     """Raise `RecipeError` for languages, layers and lengths that local models rule out."""
     _refuse_absent_languages(recipe)
-    _refuse_absent_layers(recipe)
-    _refuse_long_rows(recipe)
+    base = recipe.model.base if recipe.model is not None else None
+    if base is not None:
+        refuse_by_config(recipe, config_of(base))
+
+
+def refuse_by_config(recipe: Recipe, config: Mapping[str, Any] | None) -> None:
+    """Raise `RecipeError` for layers and lengths that a base's configuration rules out; None where
+    it cannot be read.
+    """
+    _refuse_absent_layers(recipe, config)
+    _refuse_long_rows(recipe, config)
 
 
 def _refuse_absent_languages(recipe: Recipe) -> None:
@@ -31,12 +42,12 @@ def _refuse_absent_languages(recipe: Recipe) -> None:
         raise RecipeError(problems)
 
 
-def _refuse_absent_layers(recipe: Recipe) -> None:
-    """Refuse layers that a local base lacks."""
+def _refuse_absent_layers(recipe: Recipe, config: Mapping[str, Any] | None) -> None:
+    """Refuse layers that the base lacks."""
     section = recipe.model
-    if section is None or section.base is None or section.layers is None:
+    if section is None or section.layers is None:
         return
-    count = _number_in_config(section.base, "num_hidden_layers")
+    count = _number(config, "num_hidden_layers")
     if count is None:
         return
     try:
@@ -45,24 +56,24 @@ def _refuse_absent_layers(recipe: Recipe) -> None:
         raise RecipeError([f"{recipe.place_of('model.base')}{error}"]) from None
 
 
-def _number_in_config(base: str, key: str) -> int | None:
-    """A number of a local base's configuration; None if it cannot be read."""
+def _number(config: Mapping[str, Any] | None, key: str) -> int | None:
+    """A number of a configuration; None where there is none."""
     try:
-        return int((config_of(base) or {})[key])
+        return int((config or {})[key])
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def _refuse_long_rows(recipe: Recipe) -> None:
-    """Refuse rows and evaluations longer than a local base's positions, unless the recipe changes
-    its context.
+def _refuse_long_rows(recipe: Recipe, config: Mapping[str, Any] | None) -> None:
+    """Refuse rows and evaluations longer than the base's positions, unless the recipe changes its
+    context.
     """
     model = recipe.model
-    if model is None or model.base is None or model.context is not None:
+    if model is None or model.context is not None:
         return
-    positions = _number_in_config(model.base, "max_position_embeddings")
+    positions = _number(config, "max_position_embeddings")
     changed = any(phase.context for phase in recipe.training.phases) if recipe.training else False
-    stated = _row_lengths(recipe) | {
+    stated = row_lengths(recipe) | {
         "evaluation.max_length": recipe.evaluation.max_length
         if recipe.evaluation and not changed
         else None,
@@ -74,11 +85,11 @@ def _refuse_long_rows(recipe: Recipe) -> None:
         for name, length in stated.items()
         if length is not None and positions is not None and length > positions
     ]
-    if problems and not _stretches(model.base):
+    if problems and not _stretches(config):
         raise RecipeError(problems)
 
 
-def _row_lengths(recipe: Recipe) -> dict[str, int | None]:
+def row_lengths(recipe: Recipe) -> dict[str, int | None]:
     """Row lengths by the key that states them, of phases before one that changes positions."""
     if recipe.training is None or recipe.binning is None:
         return {}
@@ -93,9 +104,8 @@ def _row_lengths(recipe: Recipe) -> dict[str, int | None]:
     return lengths
 
 
-def _stretches(base: str) -> bool:
+def _stretches(config: Mapping[str, Any] | None) -> bool:
     """Whether the base's RoPE scales with the text's length (dynamic), or cannot be read."""
-    config = config_of(base)
     if config is None:
         return True
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}

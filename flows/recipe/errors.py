@@ -136,6 +136,8 @@ def _reason(detail: Any, path: KeyPath, model: type[pydantic.BaseModel]) -> str:
         return f"{_show(value)} is not {number_kind}"
     if kind == "string_too_short" and not value:
         return "is empty text; state it, or remove the key"
+    if kind == "string_pattern_mismatch" and context["pattern"] == "^[A-Za-z0-9][A-Za-z0-9._-]*$":
+        return f"{_show(value)}: use letters, digits and '._-', first a letter or digit"
     if kind == "too_short":
         return f"is empty; state at least {context.get('min_length', 1)}"
     if kind == "value_error":

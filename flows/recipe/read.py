@@ -23,6 +23,7 @@ from flows.recipe.references import (
 )
 from flows.recipe.secrets import secrets_in
 from flows.recipe.sections import Recipe
+from flows.recipe.suites import expand_suite
 from infra.remote.locations import check, is_remote
 from infra.stage import FILE, Parameters, StageError
 
@@ -34,6 +35,7 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     document = load(file, overrides)
     if problems := secrets_in(document):
         raise RecipeError(problems)
+    expand_suite(document)
     meaningless = settle_nulls(document, Recipe)
     for language, section in (document.data.get("language_models") or {}).items():
         if isinstance(section, dict):
@@ -56,7 +58,7 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(problems)
     located._places.update({dotted(path): str(place) for path, place in document.places.items()})
     for path, references in located.file_references().items():
-        place = str(document.place(tuple(path.split("."))))
+        place = str(document.place(_key_path(path)))
         located._places.update(dict.fromkeys((*references, path), place))
     for number, phase in enumerate(located.training.phases if located.training else ()):
         stated = ("training", "phases", number)
@@ -64,6 +66,11 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     for number, reference in enumerate(located.dedup.history if located.dedup else ()):
         located._places[reference] = str(document.place(("dedup", "history", number)))
     return located
+
+
+def _key_path(path: str) -> KeyPath:
+    """`evaluation.models.1.model` -> its keys and indices."""
+    return tuple(int(word) if word.isdecimal() else word for word in path.split("."))
 
 
 def _find_folder(section: dict[str, Any], path: KeyPath, document: YamlDocument) -> None:
@@ -157,10 +164,10 @@ def _bad_references(recipe: Recipe, document: YamlDocument) -> list[str]:
                 try:
                     ArtifactReference.parse(reference)
                 except ValueError as error:
-                    problems.append(f"{document.place(tuple(path.split('.')))}: {path}: {error}")
+                    problems.append(f"{document.place(_key_path(path))}: {path}: {error}")
             elif is_remote(reference):
                 try:
                     check(reference)
                 except StageError as error:
-                    problems.append(f"{document.place(tuple(path.split('.')))}: {path}: {error}")
+                    problems.append(f"{document.place(_key_path(path))}: {path}: {error}")
     return problems

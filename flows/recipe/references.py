@@ -12,6 +12,11 @@ from urllib.parse import quote
 ARTIFACT_SCHEME = "artifact:"
 
 
+def is_artifact(text: str) -> bool:
+    """Whether a value names an artifact, rightly or not."""
+    return text.startswith(ARTIFACT_SCHEME)
+
+
 @dataclass(frozen=True)
 class ArtifactReference:
     """Another recipe's artifact, `artifact:RECIPE/STAGE/NAME@TAG-or-version`, as an input."""
@@ -74,6 +79,7 @@ def may_be_hub_model(reference: str, path: tuple[str | int, ...]) -> bool:
     if path[-2:] == ("langid", "model") and reference.endswith(_MODEL_FILES):
         return False
     named = path in (("tokenizer", "base"), ("model", "base")) or path[-2:] == ("langid", "model")
+    named = named or (path[:2] == ("evaluation", "models") and path[-1] == "model")
     return named and _HUB_NAME.fullmatch(reference) is not None
 
 

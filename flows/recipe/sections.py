@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 
 from flows.recipe.errors import nearest
+from flows.recipe.evaluated import EvaluationSection, Name, OtherModel
 from infra.engine.config import EngineConfig
 from infra.remote.config import RemoteConfig
 from infra.stage import Parameters
@@ -19,9 +20,9 @@ from tasks.binning.stage import BinningParameters
 from tasks.cut.stage import BlockList
 from tasks.decontaminate.stage import DecontaminateParameters
 from tasks.dedup.stage import DedupParameters
+from tasks.documents.categories import Category, FieldCategory, categories_fed
 from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep
-from tasks.evaluation.stage import EvaluationParameters
-from tasks.ingest.stage import IngestParameters
+from tasks.ingest.stage import IngestParameters, JsonlFields
 from tasks.langid.stage import LangidParameters
 from tasks.language_model.stage import LanguageModelParameters
 from tasks.line_dedup.stage import LineDedupParameters
@@ -35,9 +36,6 @@ from tasks.signatures.stage import SignaturesParameters
 from tasks.text.lsh import bands_for
 from tasks.tokenizer.stage import TokenizerParameters
 from tasks.training.phases.section import TrainingSection
-
-Name = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-"""Names become folders and dashboard keys."""
 
 
 class LangidSection(LangidParameters):
@@ -80,7 +78,12 @@ class Source(Parameters):
     quality: QualitySection | None = None
     perplexity: PerplexitySection | None = None
     pii: PiiParameters | None = None
-    category: Name | dict[Name, Name] | None = None
+    category: Category | None = None
+    dedup: bool = pydantic.Field(
+        default=True,
+        description="whether the section dedup compares its documents with others; false: they are "
+        "neither dropped as duplicates nor a reason to drop others, and none is held out",
+    )
     again: bool = pydantic.Field(
         default=False,
         description="with `loop`: read whole in every run, such as text to replay; its documents "
@@ -94,13 +97,16 @@ class Source(Parameters):
 
     def categories(self) -> tuple[str, ...]:
         """The categories this source feeds."""
-        if self.category is None:
-            return ()
-        return (
-            (self.category,)
-            if isinstance(self.category, str)
-            else tuple(dict.fromkeys(self.category.values()))
+        return categories_fed(self.category)
+
+    def reading(self) -> IngestParameters:
+        """How its files are read, with the field that holds categories."""
+        if not isinstance(self.category, FieldCategory):
+            return self.ingest
+        fields = (self.ingest.fields or JsonlFields()).model_copy(
+            update={"category": self.category.field}
         )
+        return self.ingest.model_copy(update={"fields": fields})
 
 
 class LanguageModelSection(LanguageModelParameters):
@@ -226,17 +232,6 @@ class DecontaminateSection(DecontaminateParameters):
         return against
 
 
-class EvaluationSection(EvaluationParameters):
-    """Which models answer which benchmarks. `models`: `base`, `model` (before training) or phases;
-    all phases by default.
-    """
-
-    models: tuple[Name, ...] | None = None
-    tasks: tuple[Name, ...] = ()
-    benchmarks: dict[str, Benchmark] = pydantic.Field(default_factory=dict, exclude=True)
-    """Filled in from the recipe's `benchmarks`; not stated here."""
-
-
 class LoopSection(ScorecardParameters):
     """The recipe runs once per crawl: a run reads what the promoted run and those before it have
     not read, continues training from the promoted model, and is promoted itself (its artifacts
@@ -305,6 +300,14 @@ class Recipe(Parameters):
             name for name, source in self.sources.items() if source.category and not source.again
         )
 
+    def compared(self) -> tuple[str, ...]:
+        """The sources whose documents dedup compares; none without it."""
+        if self.dedup is None:
+            return ()
+        return tuple(
+            name for name, source in self.sources.items() if source.category and source.dedup
+        )
+
     def searched_for(self) -> tuple[str, ...]:
         """The benchmarks that documents are searched for."""
         if self.decontaminate is None:
@@ -320,7 +323,13 @@ class Recipe(Parameters):
         phases = tuple(phase.name for phase in self.training.phases) if self.training else ()
         if self.evaluation is None:
             return ()
-        return self.evaluation.models or phases or ("model",)
+        models = self.evaluation.models or phases or ("model",)
+        return tuple(one if isinstance(one, str) else one.name for one in models)
+
+    def other_models(self) -> dict[str, str]:
+        """Name of an evaluated model of elsewhere -> what it is."""
+        models = self.evaluation.models if self.evaluation else None
+        return {one.name: one.model for one in models or () if isinstance(one, OtherModel)}
 
     def warnings(self) -> list[str]:
         """What is allowed but probably not meant."""

@@ -14,6 +14,7 @@ from flows.planning.plan import Plan
 from infra.process import is_alive, process_identity
 from infra.stage import JSON
 from infra.store import Store
+from infra.store.store import LATEST
 
 Status = Literal[
     "running",
@@ -83,6 +84,16 @@ class RunRecord:
 
     def _write(self) -> None:
         self._store.write_run(self.run, self._record)
+
+
+def tag_found(store: Store, plan: Plan, run: str) -> None:
+    """Tag as the recipe's latest what it has none of yet and another recipe has built, so that
+    `artifact:RECIPE/...@latest` names it too.
+    """
+    for step in plan.steps.values():
+        stage, name = step.node.stage.name, step.node.name
+        if step.artifact is not None and store.reference(plan.recipe, stage, name) is None:
+            store.set_reference(plan.recipe, step.artifact, LATEST, run)
 
 
 def mark_crashed(store: Store) -> list[str]:

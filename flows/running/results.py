@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from flows.planning.plan import Plan
+from flows.planning.plan import Plan, Step, settled
 from flows.running.places import places_of
 from flows.running.walk import StepFailed
-from infra.store import Artifact
+from infra.store import Artifact, Store
+from tasks.benchmarks.samples import read_items
+from tasks.benchmarks.scores import sources_of
 from tasks.report.notes import notes_of
+from tasks.report.scores import changes
 
 
 class Results:
@@ -17,14 +21,22 @@ class Results:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.built: dict[str, Artifact] = {}
+        self._settled: dict[str, Step] = {}
         self.failure: StepFailed | None = None
         self.promotion: dict[str, Any] | None = None
         """Of a recipe with a loop: whether the run was promoted, from which run, or why not."""
 
+    def settle(self, store: Store, step: Step, artifacts: Mapping[str, Artifact]) -> Step:
+        """The step with the version that it really has, see `flows.planning.plan.settled`."""
+        self._settled[step.id] = found = settled(step, artifacts, store)
+        return found
+
     def stages(self) -> list[dict[str, Any]]:
         """The stages of `puna run --json`."""
         rows = []
-        for row, step in zip(self.plan.to_json(), self.plan.steps.values(), strict=True):
+        steps = {id: self._settled.get(id, step) for id, step in self.plan.steps.items()}
+        plan = Plan(self.plan.recipe, steps)
+        for row, step in zip(plan.to_json(), steps.values(), strict=True):
             artifact = self.built.get(step.id) or step.artifact
             result, why, seconds = row["result"], row["why"], None
             if step.state == "run":
@@ -50,6 +62,7 @@ class Results:
         for artifact in self.artifacts().values():
             by_stage.setdefault(artifact.stage, []).append(artifact)
         scores = {a.name: a.statistics.get("scores", {}) for a in by_stage.get("evaluation", ())}
+        items = {a.name: read_items(a) for a in by_stage.get("evaluation", ())}
         report = next(
             (a for a in by_stage.get("report", ()) if a.records.exists("report.html")),
             None,
@@ -62,6 +75,10 @@ class Results:
             "places": places_of(by_stage),
             "report": str(report.records.local("report.html")) if report else None,
             "scores": scores,
-            "notes": notes_of(by_stage),
+            "changes": changes(scores, items),
+            "notes": [
+                *notes_of(by_stage),
+                *sources_of(row for found in scores.values() for row in found.values()),
+            ],
             **({"promotion": self.promotion} if self.promotion is not None else {}),
         }

@@ -17,6 +17,8 @@ from infra.stage import StageError
 from infra.store import Artifact
 
 Build = Callable[[Step, Mapping[str, tuple[Artifact, ...]]], Artifact]
+Settle = Callable[[Step, Mapping[str, Artifact]], Step]
+"""`flows.planning.plan.settled` in a store."""
 
 
 class StepFailed(Exception):
@@ -67,10 +69,12 @@ def walk(
     build: Build,
     built: dict[str, Artifact],
     *,
+    settle: Settle,
     side_by_side: int,
     exclusive_at_once: int = 1,
 ) -> None:
     """Build every step of the plan that must run, and put it into `built` (step id -> artifact).
+    A step is settled as soon as its inputs exist, and may then be a hit, which `build` gets too.
 
     At most `side_by_side` steps run at once, among them at most `exclusive_at_once` exclusive ones
     (training, evaluation). Steps that are ready start in plan order. What a later step's roles
@@ -95,7 +99,8 @@ def walk(
 
     def build_step(step: Step) -> Artifact:
         inputs = inputs_of(step, artifacts)
-        if not step.node.stage.exclusive:
+        step = settle(step, artifacts)
+        if step.state == "hit" or not step.node.stage.exclusive:
             return build(step, inputs)
         with exclusive:
             return build(step, inputs)

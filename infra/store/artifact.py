@@ -30,6 +30,13 @@ class Artifact:
         return f"{self.stage}/{self.name}@{self.version}"
 
     @property
+    def content_identity(self) -> str:
+        """The identity of the first version that holds the same, itself included: what roles with
+        `content` go by.
+        """
+        return f"{self.stage}/{self.name}@{self.manifest.same_as or self.version}"
+
+    @property
     def store_url(self) -> str:
         """URL of its store, as `--store` takes it."""
         return self.home.url.rsplit("/", 3)[0]

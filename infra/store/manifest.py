@@ -53,11 +53,17 @@ class InputReference:
     name: str
     version: str
     digest: str
+    same_as: str = ""
 
     @property
     def identity(self) -> str:
         """`stage/name@version`."""
         return f"{self.stage}/{self.name}@{self.version}"
+
+    @property
+    def content_identity(self) -> str:
+        """As `infra.store.Artifact.content_identity`."""
+        return f"{self.stage}/{self.name}@{self.same_as or self.version}"
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,10 @@ class Manifest:
         """Role -> the artifacts that were read in that role, in the plan's order."""
         return {
             role: tuple(
-                InputReference(i["stage"], i["name"], i["version"], i["digest"]) for i in given
+                InputReference(
+                    i["stage"], i["name"], i["version"], i["digest"], i.get("same_as", "")
+                )
+                for i in given
             )
             for role, given in self.data["inputs"].items()
         }
@@ -140,6 +149,20 @@ class Manifest:
     def digest(self) -> str:
         """sha256 over the names and contents of all data files."""
         return str(self.data["digest"])
+
+    @property
+    def same_as(self) -> str:
+        """The first version of the same stage and name that holds the same; "" for none."""
+        return str(self.data.get("same_as", ""))
+
+    def holds_the_same(self, other: Manifest) -> bool:
+        """Whether nothing that a later stage reads differs: the data, what was measured, and the
+        parameters that decided it.
+        """
+        return all(
+            self.data[key] == other.data[key]
+            for key in ("digest", "stage_version", "parameters", "statistics")
+        )
 
     @property
     def statistics(self) -> dict[str, Any]:

@@ -157,6 +157,8 @@ class Store:
         """
         home = attempt.home
         made = Manifest.sealed(manifest)
+        if stage.bitwise and (first := self._first_of_the_same(stage.name, name, version, made)):
+            made = Manifest.sealed({**manifest, "same_as": first})
         try:
             home.create(MANIFEST, made.to_bytes())
         except FileExistsError:
@@ -173,6 +175,17 @@ class Store:
             home.replace(MANIFEST, made.to_bytes())
         attempt.finish()
         return Artifact(stage.name, name, version, home, made)
+
+    def _first_of_the_same(self, stage: str, name: str, version: str, made: Manifest) -> str:
+        """The first version of a stage and name that holds what `made` does; "" for none."""
+        for other in self.root.child(f"{stage}/{name}").folders():
+            try:
+                found = self.find(stage, name, other) if other != version else None
+            except Damaged:
+                continue
+            if found is not None and found.manifest.holds_the_same(made):
+                return found.manifest.same_as or found.version
+        return ""
 
     def set_reference(self, recipe: str, artifact: Artifact, tag: str, run: str = "") -> None:
         """Point `recipe`'s tag at an artifact."""

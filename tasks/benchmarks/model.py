@@ -2,16 +2,18 @@
 
 Decontamination depends only on the questions (`BenchmarkFiles`), evaluation also on how they are
 asked (`Benchmark`). They are separate so that changing a prompt or the number of shots does not
-make decontamination run again.
+make decontamination run again. How is in `tasks.benchmarks.styles`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Self
 
 import pydantic
 
 from infra.stage import FilePaths, Parameters
+from tasks.benchmarks.styles import Generation, Style, generation_of, letters_of, style_of
 
 Format = Literal[
     "multiple-choice",
@@ -20,70 +22,54 @@ Format = Literal[
     "boolq",
     "ceval",
     "cmmlu",
+    "commonsenseqa",
+    "gaokao",
     "gsm8k",
+    "hellaswag",
+    "math",
     "mmlu",
+    "natural-questions",
     "openbookqa",
     "piqa",
+    "race",
+    "siqa",
+    "triviaqa",
     "truthfulqa",
+    "truthfulqa-mc1",
+    "truthfulqa-mc2",
     "winogrande",
 ]
 """`multiple-choice` is Puna's own, see `tasks.benchmarks.read`; the others are published files."""
 
-Scoring = Literal["texts", "letters"]
-"""What likelihoods are compared: `texts`, of each answer's text; `letters`, of option letters."""
+Metric = Literal["acc", "acc_norm", "mc2", "first_token_acc", "exact_match", "exact_match_last"]
+"""A metric of rows of results, see `tasks.benchmarks.scores`."""
 
-QUESTIONS_ONLY: frozenset[str] = frozenset({"gsm8k", "truthfulqa", "winogrande"})
-"""Formats whose questions have no choices: for decontamination only."""
+QuestionProtocol = Literal["harness", "first-token", "exact-match"]
+"""How a question is asked: see `tasks.evaluation`."""
+
+_OPEN: frozenset[str] = frozenset({"gsm8k", "math", "natural-questions", "triviaqa"})
+_TEXTS_ONLY: frozenset[str] = frozenset({"truthfulqa-mc1", "truthfulqa-mc2", "winogrande"})
 
 
-class Style(Parameters):
-    """How one question is asked.
+def protocols_of(format: Format) -> tuple[QuestionProtocol, ...]:
+    """The protocols that can ask questions of a format; none for questions without any answer."""
+    if format == "truthfulqa":  # two answers stand for a list that these files do not have in order
+        return ()
+    if format in _OPEN:
+        return ("exact-match",)
+    return ("harness",) if format in _TEXTS_ONLY else ("harness", "first-token", "exact-match")
 
-    `question`: template with `{question}` and, for letters, `{options}` (lines "A. ...").
-    `delimiter`: text between question and answer. `description`: beginning of the prompt, in which
-    `{subject}` is the item's group with underscores replaced by spaces.
-    """
 
-    question: str
-    delimiter: str
-    score: Scoring
-    description: str = ""
+class AnyOf(Parameters):
+    """A metric: an item is right if it is by any of these protocols."""
+
+    any: tuple[QuestionProtocol, ...] = pydantic.Field(min_length=2)
 
     @pydantic.model_validator(mode="after")
-    def _has_fields(self) -> Self:
-        if "{question}" not in self.question:
-            raise ValueError(
-                f"prompt {self.question!r} lacks {{question}}; write e.g. 'Question: {{question}}'"
-            )
-        if self.score == "letters" and "{options}" not in self.question:
-            raise ValueError(
-                f"prompt {self.question!r} lacks {{options}}, which `score: letters` needs; add "
-                "it, or set `score: texts`"
-            )
+    def _differ(self) -> Self:
+        if len(set(self.any)) < len(self.any):
+            raise ValueError(f"any: {list(self.any)} names a protocol twice; remove one")
         return self
-
-
-_ENGLISH_TEXTS = Style(question="Question: {question}\nAnswer:", delimiter=" ", score="texts")
-_ENGLISH_LETTERS = Style(question="{question}\n{options}\nAnswer:", delimiter=" ", score="letters")
-# A space before the answer, as in the harness: without it, a tokenizer may merge the colon and the
-# answer into one token, so that no token of the answer is left to score.
-_CHINESE_TEXTS = Style(question="问题：{question}\n答案：", delimiter=" ", score="texts")
-_CHINESE_LETTERS = Style(question="{question}\n{options}\n答案：", delimiter=" ", score="letters")
-
-_HARNESS_STYLES: dict[str, Style] = {
-    "arc": _ENGLISH_TEXTS,
-    "boolq": Style(question="{question}?\nAnswer:", delimiter=" ", score="texts"),
-    "ceval": _CHINESE_LETTERS,
-    "cmmlu": _CHINESE_LETTERS,
-    "mmlu": _ENGLISH_LETTERS,
-    "openbookqa": Style(question="{question}", delimiter=" ", score="texts"),
-    "piqa": _ENGLISH_TEXTS,
-}
-"""The prompts of lm-evaluation-harness 0.4.13 (cmmlu, ceval and mmlu without its descriptions).
-
-AGIEval's prompts are Puna's own: the harness uses those in the hub's data set and scores the text
-of the options.
-"""
 
 
 class BenchmarkFiles(Parameters):
@@ -108,20 +94,41 @@ class Benchmark(BenchmarkFiles):
 
     `limit`: use the first N items. `dev`: files of worked examples. `shots`: how many of them begin
     every prompt, from the item's own group if items have groups. `style`: replaces the format's
-    prompt.
+    prompt. `protocols`: how it is asked, instead of by the evaluation's. `metric`: the one that
+    counts for this benchmark; `{any: [exact-match, first-token]}` takes an item as right if any of
+    these protocols does. `generation`: how answers are generated for exact-match. `bos`: whether
+    prompts begin with the beginning-of-text token; `auto`: where the tokenizer's settings say so,
+    as in lm-evaluation-harness. `suite`: the suite that it is of.
     """
 
     limit: int | None = pydantic.Field(None, gt=0)
     dev: FilePaths = ()
     shots: int = pydantic.Field(0, ge=0)
     style: Style | None = None
+    protocols: tuple[QuestionProtocol, ...] = ()
+    metric: Metric | AnyOf | None = None
+    generation: Generation | None = None
+    bos: Literal["auto", "always", "never"] = "auto"
+    suite: str = ""
 
     @pydantic.model_validator(mode="after")
-    def _has_examples(self) -> Self:
+    def _can_be_asked(self) -> Self:
         if self.shots and not self.dev:
             raise ValueError(
                 f"shots: {self.shots} needs worked examples; list their files under dev, or set "
                 "shots: 0"
+            )
+        possible = protocols_of(self.format)
+        if wrong := [name for name in self.protocols if name not in possible]:
+            raise ValueError(
+                f"protocols: {wrong[0]} cannot ask questions of format {self.format}; possible: "
+                f"{', '.join(possible) or 'none (for decontaminate.against only)'}"
+            )
+        needed = self.metric.any if isinstance(self.metric, AnyOf) else ()
+        if missing := [name for name in needed if name not in self.protocols]:
+            raise ValueError(
+                f"metric: any of {', '.join(needed)} needs the protocol {missing[0]}; write "
+                f"protocols: [{', '.join(dict.fromkeys((*self.protocols, *needed)))}]"
             )
         return self
 
@@ -129,19 +136,40 @@ class Benchmark(BenchmarkFiles):
         """The fields that decontamination depends on."""
         return BenchmarkFiles(**{name: getattr(self, name) for name in BenchmarkFiles.model_fields})
 
+    def asked_by(self, default: Sequence[str]) -> tuple[QuestionProtocol, ...]:
+        """The protocols that ask it: its own, else those of `default` that can."""
+        if self.protocols:
+            return self.protocols
+        return tuple(name for name in protocols_of(self.format) if name in default)
+
+    def resolved_metric(self) -> str:
+        """The name of the metric that counts, as rows have it; "" where none is named."""
+        return "any" if isinstance(self.metric, AnyOf) else self.metric or ""
+
     def resolved_style(self) -> Style:
-        """The style stated, else the harness's for the format, else a plain one in its language."""
-        if stated := self.style or _HARNESS_STYLES.get(self.format):
-            return stated
-        texts = _CHINESE_TEXTS if self.resolved_language() == "zh" else _ENGLISH_TEXTS
-        return self._letters() if self.format == "agieval" else texts
+        """The style stated, else that of the format."""
+        return self.style or style_of(self.format, self.resolved_language())
 
     def letters_style(self) -> Style:
         """The prompt of the first-token protocol, which lists options and compares letters."""
         style = self.resolved_style()
-        if style.score == "letters":
+        if style.score in ("letters", "listed"):
             return style
-        return self._letters().model_copy(update={"description": style.description})
+        return letters_of(self.resolved_language()).model_copy(
+            update={"description": style.description, "separator": style.separator}
+        )
 
-    def _letters(self) -> Style:
-        return _CHINESE_LETTERS if self.resolved_language() == "zh" else _ENGLISH_LETTERS
+    def resolved_generation(self) -> Generation:
+        """The generation stated, else that of the format."""
+        return self.generation or generation_of(self.format)
+
+    def style_for(self, protocol: QuestionProtocol) -> Style:
+        """The prompt of a protocol."""
+        if protocol == "first-token":
+            return self.letters_style()
+        return self.generation_style() if protocol == "exact-match" else self.resolved_style()
+
+    def generation_style(self) -> Style:
+        """The prompt of the exact-match protocol, which lists options if it asks for a letter."""
+        asks_letter = self.resolved_generation().extract == "letter"
+        return self.letters_style() if asks_letter else self.resolved_style()

@@ -11,11 +11,9 @@ import re
 from collections.abc import Sequence
 
 from infra.stage import StageError
-from tasks.benchmarks.formats import LETTERS
-from tasks.benchmarks.model import Style
+from tasks.benchmarks.parsed import LETTERS
 from tasks.benchmarks.read import Item
-
-EXAMPLE_DELIMITER = "\n\n"
+from tasks.benchmarks.styles import Style
 
 
 def question_text(item: Item, style: Style) -> str:
@@ -31,34 +29,55 @@ def question_text(item: Item, style: Style) -> str:
 
 
 def answers(item: Item, style: Style) -> tuple[str, ...]:
-    """What is scored after prompt and delimiter: letters (at most 26), or the choices' text."""
-    return tuple(LETTERS[: len(item.choices)]) if style.score == "letters" else item.choices
+    """What is scored after prompt and delimiter: letters (at most 26), the choices' text, or what
+    follows a blank, once for each word that may fill it.
+    """
+    if style.score == "blank":
+        return (item.blank.rest,) * len(item.blank.beginnings) if item.blank else ()
+    return item.choices if style.score == "texts" else tuple(LETTERS[: len(item.choices)])
+
+
+def right_answers(item: Item, style: Style) -> tuple[int, ...]:
+    """Indices of the right ones of `answers`; none if the publisher withholds them."""
+    if style.score == "blank":
+        return () if item.blank is None or item.blank.answer is None else (item.blank.answer,)
+    return item.right
 
 
 def prompt(item: Item, style: Style, examples: Sequence[Item] = ()) -> str:
-    """Description, worked examples with their answers, and the question.
+    """Description, worked examples with their answers, and the question (without what a blank's
+    sentence begins with, see `beginnings`).
 
-    An example with several right answers shows the first. `{subject}` in a description is replaced
-    by the item's group in words (high school physics for `high_school_physics`).
+    `{subject}` in a description is replaced by the item's group in words (high school physics for
+    `high_school_physics`).
     """
-    parts = (
-        [style.description.replace("{subject}", item.group.replace("_", " "))]
-        if style.description
-        else []
-    )
+    subject = item.group.replace("_", " ")
+    parts = [style.description.replace("{subject}", subject)]
     for example in examples:
-        if example.problem or example.answer is None:
-            raise StageError(
-                f"worked example {example.benchmark}/{example.id} cannot be shown "
-                f"({example.problem or 'it has no answer'}); remove it from dev"
-            )
-        parts.append(
-            question_text(example, style)
-            + style.delimiter
-            + answers(example, style)[example.answer]
+        parts += [_worked(example, style), style.separator]
+    question = "" if style.score == "blank" else question_text(item, style)
+    return "".join([*parts, question])
+
+
+def beginnings(item: Item, style: Style) -> tuple[str, ...]:
+    """What follows the prompt and differs between the answers of a blank; else ()."""
+    return item.blank.beginnings if style.score == "blank" and item.blank else ()
+
+
+def _worked(example: Item, style: Style) -> str:
+    """A worked example with its answer, the first if several are right."""
+    right = right_answers(example, style)
+    if example.problem or not (right or example.accepted):
+        raise StageError(
+            f"worked example {example.benchmark}/{example.id} cannot be shown "
+            f"({example.problem or 'it has no answer'}); remove it from dev"
         )
-        parts.append(EXAMPLE_DELIMITER)
-    return "".join([*parts, question_text(item, style)])
+    if not right:
+        shown = example.worked or example.accepted[0]
+        return question_text(example, style) + style.delimiter + shown
+    begun = beginnings(example, style)
+    question = begun[right[0]] if begun else question_text(example, style)
+    return question + style.delimiter + answers(example, style)[right[0]]
 
 
 def examples_for(item: Item, dev: Sequence[Item], shots: int) -> list[Item]:

@@ -14,12 +14,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tasks.benchmarks.formats import PARSERS, ParsedRow
+from tasks.benchmarks.formats import PARSERS
 from tasks.benchmarks.model import BenchmarkFiles, Format
+from tasks.benchmarks.parsed import Blank, ParsedRow
 from tasks.benchmarks.rows import BenchmarkError, Row, readable_rows
 
-FILE_PER_SUBJECT = frozenset({"agieval", "ceval", "cmmlu", "mmlu"})
+FILE_PER_SUBJECT = frozenset({"agieval", "ceval", "cmmlu", "gaokao", "mmlu"})
 """Formats whose publishers put each subject into a file named after it."""
+
+WITHOUT_GROUPS = frozenset(
+    {"boolq", "commonsenseqa", "gsm8k", "hellaswag", "natural-questions", "openbookqa", "piqa"}
+    | {"siqa", "triviaqa", "winogrande"}
+)
+"""Formats in which no item has a group."""
 
 FILE_PER_TASK = frozenset({"arc"})
 """Formats whose files are separate tasks (ARC-Easy, ARC-Challenge) with their own examples."""
@@ -31,7 +38,8 @@ class Item:
 
     `answer` indexes `choices` (None if the publisher withholds it). `also_right`: the other
     indices, if a question has several right answers. `group`: a subject or a task. `problem`: what
-    is wrong with it in the file, so that it cannot be asked.
+    is wrong with it in the file, so that it cannot be asked. `accepted`, `worked`, `blank`: see
+    `tasks.benchmarks.parsed`.
     """
 
     benchmark: str
@@ -42,6 +50,9 @@ class Item:
     group: str = ""
     also_right: tuple[int, ...] = ()
     problem: str = ""
+    accepted: tuple[str, ...] = ()
+    worked: str = ""
+    blank: Blank | None = None
 
     @property
     def right(self) -> tuple[int, ...]:
@@ -96,6 +107,9 @@ def read_items(
                     group,
                     parsed.also_right,
                     parsed.problem,
+                    parsed.accepted,
+                    parsed.worked,
+                    parsed.blank,
                 )
             )
             if limit is not None and len(items) == limit:

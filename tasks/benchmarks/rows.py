@@ -1,7 +1,9 @@
-"""Read rows from publishers' files: JSON Lines, a JSON list, CSV, a zip of CSV files, Arrow."""
+"""Read rows from publishers' files: JSON Lines, other JSON, CSV, zips of CSV, Arrow, Parquet."""
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import csv
 import io
 import json
@@ -58,6 +60,17 @@ def _rows(path: Path, benchmark: BenchmarkFiles) -> Iterator[tuple[str, int, Row
         with pa.memory_map(str(path)) as source:
             for number, row in enumerate(pa.ipc.open_stream(source).read_all().to_pylist()):
                 yield path.name, number, row
+    elif suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        number = 0
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches():
+                for row in batch.to_pylist():
+                    yield path.name, number, row
+                    number += 1
+    elif suffix == ".csv" and benchmark.format == "agieval":
+        yield from _agieval_examples(path)
     elif suffix == ".csv":
         for number, row in _csv_rows(
             path.read_bytes(), str(path), header=benchmark.format != "mmlu"
@@ -68,21 +81,33 @@ def _rows(path: Path, benchmark: BenchmarkFiles) -> Iterator[tuple[str, int, Row
             yield path.name, number, row
     else:
         raise BenchmarkError(
-            f"{path}: benchmarks are read from .jsonl, .json, .csv, .zip and .arrow files"
+            f"{path}: benchmarks are read from .jsonl, .json, .csv, .zip, .arrow and .parquet files"
         )
 
 
 _NOT_UTF8 = re.compile(rb"\0|\x1b[$(]")
 
 
+_LISTS = ("example", "Data")
+"""Where GAOKAO-Bench and TriviaQA have the list of their questions."""
+
+
 def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Rows of a file with one object per line, or with one list of objects."""
+    """Rows of a file with one object per line, with one list of objects (by itself, or in an object
+    that names it), or with one object.
+    """
     text = _decode(path.read_bytes(), str(path))
+    rows = None
     if text.lstrip().startswith("["):
         try:
             rows = json.loads(text)
         except json.JSONDecodeError as error:
             raise BenchmarkError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
+    elif text.lstrip().startswith("{"):
+        with contextlib.suppress(json.JSONDecodeError):  # several objects, one per line
+            whole = json.loads(text)
+            rows = next((whole[key] for key in _LISTS if isinstance(whole.get(key), list)), [whole])
+    if rows is not None:
         for number, row in enumerate(rows):
             if not isinstance(row, dict):
                 raise BenchmarkError(
@@ -106,6 +131,25 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
             )
         yield number, row
         number += 1
+
+
+def _agieval_examples(path: Path) -> Iterator[tuple[str, int, Row]]:
+    """Worked examples of AGIEval's `few_shot_prompts.csv`: a column per subject, in which rows of
+    examples (as Python writes them) and of explanations alternate; yields (subject's file, ...).
+    """
+    table = csv.DictReader(io.StringIO(_decode(path.read_bytes(), str(path)), newline=""))
+    for number, row in enumerate(list(table)[::2]):
+        for subject, cell in row.items():
+            if not subject or not isinstance(cell, str) or not cell.strip():
+                continue
+            try:
+                example = ast.literal_eval(cell)
+            except (ValueError, SyntaxError) as error:
+                raise BenchmarkError(
+                    f"{path}, column {subject}, example {number}: not an example of AGIEval: "
+                    f"{cell[:120]!r}; use few_shot_prompts.csv as published"
+                ) from error
+            yield f"{subject}.csv", number, example
 
 
 def _csv_rows(data: bytes, where: str, *, header: bool) -> Iterator[tuple[int, Row]]:

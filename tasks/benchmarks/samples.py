@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from infra.store import Artifact
-from tasks.benchmarks.scores import FIRST_TOKEN
+from tasks.benchmarks.scores import SAMPLE_FIELDS
 
 SAMPLES = "samples/"
 BITS = "bits_per_byte"
 """The metric of text that is predicted, not asked about."""
 
-_FIRST_TOKEN_ENDING = ".first-token"
 
 Key = tuple[str, str]
 """A row of scores (a task, or `task/group`) and a metric."""
@@ -59,40 +58,44 @@ def read_items(evaluation: Artifact) -> dict[Key, Items]:
         if not evaluation.data.exists(file):
             continue
         name = file.removeprefix(SAMPLES).removesuffix(".jsonl")
-        prefix = FIRST_TOKEN if name.endswith(_FIRST_TOKEN_ENDING) else ""
-        name = name.removesuffix(_FIRST_TOKEN_ENDING)
-        row = rows.get(name, name)
+        ending = next(ending for ending in SAMPLE_FIELDS if name.endswith(ending))
+        task = name.removesuffix(ending)
         for number, line in enumerate(evaluation.path(file).read_bytes().splitlines()):
             sample = json.loads(line)
             if "bits" in sample:
-                documents = texts.setdefault((row, BITS), TextBits()).documents
+                documents = texts.setdefault((rows.get(name, name), BITS), TextBits()).documents
                 documents.append((sample["bits"], sample["bytes"]))
             else:
-                _add(answers, row, f"{number}", sample, prefix)
+                row = rows.get(task, task)
+                _add(answers, row, f"{number}", sample, SAMPLE_FIELDS[ending])
     return {**answers, **texts}
 
 
 def _add(
-    found: dict[Key, Answers], task: str, place: str, sample: Mapping[str, Any], prefix: str
+    found: dict[Key, Answers],
+    task: str,
+    place: str,
+    sample: Mapping[str, Any],
+    fields: Mapping[str, str],
 ) -> None:
     """Add one sample to its task's row and its group's. The place in the file tells items apart
     whose ids are equal.
     """
     item = f"{place} {sample['id']}"
     task = sample.get("task", task)
-    choices = sample.get("logits" if prefix else "loglikelihoods")
-    for metric, score in _scores(sample):
+    choices = sample.get("logits") or sample.get("loglikelihoods")
+    for metric, score in _scores(sample, fields):
         for row in (task, *([f"{task}/{sample['group']}"] if sample.get("group") else [])):
-            answers = found.setdefault((row, f"{prefix}{metric}"), Answers())
+            answers = found.setdefault((row, metric), Answers())
             answers.right[item] = score
             if choices:
                 answers.guessing[item] = (1 + len(sample.get("also_right", ()))) / len(choices)
 
 
-def _scores(sample: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def _scores(sample: Mapping[str, Any], fields: Mapping[str, str]) -> Iterator[tuple[str, float]]:
     """The metrics of a sample with its score by each."""
-    for metric, name in (("acc", "correct"), ("acc_norm", "correct_norm")):
-        if sample.get(name) is not None:
+    for metric, name in fields.items():
+        if sample.get(name) is not None and (metric == "mc2" or "mass" not in sample):
             yield metric, float(sample[name])
     for metric, score in sample.get("scores", {}).items():
         yield metric, float(score)
@@ -142,10 +145,3 @@ def paired_ratio(
         for difference, size in zip(differences, sizes, strict=True)
     )
     return change, math.sqrt(math.fsum(residuals) * len(sizes) / (len(sizes) - 1)) / total
-
-
-def is_guessing(score: float, chance: float, items: int) -> bool:
-    """Whether a score is no better than guessing: at most two standard errors (of guessing) above
-    its expected score.
-    """
-    return score <= chance + 2 * math.sqrt(chance * (1 - chance) / items)

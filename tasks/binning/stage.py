@@ -59,8 +59,14 @@ STAGE = Stage(
     summary="tokenizes documents and packs them into rows of fixed length",
     section="binning",
     inputs=(
-        Role("select", ("select",), many=True, check="tasks.binning.category:refuse_nothing"),
-        Role("tokenizer", ("tokenizer",)),
+        Role(
+            "select",
+            ("select",),
+            many=True,
+            check="tasks.binning.category:refuse_nothing",
+            content=True,
+        ),
+        Role("tokenizer", ("tokenizer",), content=True),
     ),
     compiles=("tasks.binning.kernels",),
     outputs=(Output("bin-*/*", "a data set a bin, which `datasets.load_from_disk` reads"),),

@@ -18,10 +18,12 @@ import pyarrow.parquet as pq
 from infra.ledger import UNDETERMINED, Ledger
 from infra.store import Shard
 from tasks.cut.blocking import CompiledList, block_reasons
+from tasks.cut.by_field import Others, by_field, looked_up
 from tasks.cut.percentiles import count_bins, values_in_bins
 from tasks.cut.stage import SourceCut
 from tasks.documents import keep_columns
 from tasks.documents.annotate import AlignedPart
+from tasks.documents.categories import FieldCategory
 from tasks.documents.keep import ALL_BUCKET
 from tasks.documents.schema import COMPRESSION
 
@@ -73,12 +75,14 @@ def collect_perplexities(work: CutWork, shard: Shard) -> dict[str, Any]:
 
 
 def write_reasons(work: CutWork, shard: Shard) -> dict[str, Any]:
-    """Write the part's columns; returns its ledger, and contaminated documents by benchmark.
+    """Write the part's columns; returns its ledger, contaminated documents by benchmark, and what
+    the field of categories has that the recipe does not state (`Others`).
 
-    The latter counts documents whether they are dropped or not.
+    The latter two count documents whether they are dropped or not.
     """
     ledger = Ledger()
     contaminated: Counter[str] = Counter()
+    others = Others()
     with (
         shard.create(f"{work.part.source}/{work.part.name}") as path,
         pq.ParquetWriter(path, SCHEMA, compression=COMPRESSION) as writer,
@@ -87,12 +91,18 @@ def write_reasons(work: CutWork, shard: Shard) -> dict[str, Any]:
             cut = cut_table(table, work)
             writer.write_table(cut)
             _count(ledger, work.part.source, cut)
+            if isinstance(work.keep.category, FieldCategory):
+                others.count(_column(table, "category"), work.keep.category)
             if "contaminated" in table.column_names:
                 lists = table["contaminated"].to_pylist()
                 contaminated.update(
                     name for hits in lists for name in {hit["benchmark"] for hit in hits or ()}
                 )
-    return {"ledger": ledger.to_json(), "contaminated": dict(sorted(contaminated.items()))}
+    return {
+        "ledger": ledger.to_json(),
+        "contaminated": dict(sorted(contaminated.items())),
+        "others": others.to_json(),
+    }
 
 
 def cut_table(table: pa.Table, work: CutWork) -> pa.Table:
@@ -114,8 +124,8 @@ def cut_table(table: pa.Table, work: CutWork) -> pa.Table:
             beyond = pc.or_(pc.greater(share, keep.passage_share), pc.equal(share, 1.0))
             contaminated = pc.if_else(beyond, contaminated, pa.scalar(None, pa.string()))
         reasons.append(contaminated)
-    category = _category(keep, language)
-    reasons.append(pc.if_else(pc.is_null(category), "category.none", pa.scalar(None, pa.string())))
+    category, uncategorised = _category(keep, table, language)
+    reasons.append(uncategorised)
     reason = keep_columns.first_reasons(rows, reasons)
     category = pc.if_else(pc.is_null(reason), category, pa.scalar(None, pa.string()))
     return pa.table([reason, language, category, bucket], schema=SCHEMA)
@@ -152,12 +162,16 @@ def _eligible_perplexities(
             yield language, values.to_numpy().astype(np.float64)
 
 
-def _category(keep: SourceCut, language: pa.Array) -> pa.Array:
+def _category(keep: SourceCut, table: pa.Table, language: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """(category of each document, why it has none)."""
+    if isinstance(keep.category, FieldCategory):
+        return by_field(keep.category, _column(table, "category"))
     if isinstance(keep.category, dict):
-        known = list(keep.category)
-        names = pa.array([keep.category[code] for code in known], pa.string())
-        return names.take(pc.index_in(language, value_set=pa.array(known, pa.string())))
-    return pa.array([keep.category] * len(language), pa.string())
+        category = looked_up(keep.category, language)
+    else:
+        category = pa.array([keep.category] * len(language), pa.string())
+    reason = pc.if_else(pc.is_null(category), "category.none", pa.scalar(None, pa.string()))
+    return category, reason
 
 
 def _language(table: pa.Table) -> pa.Array:

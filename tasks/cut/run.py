@@ -12,11 +12,13 @@ from typing import Any
 from infra.context import Context
 from infra.stage import Outcome, StageError
 from infra.store import Artifact
+from tasks.cut import by_field
 from tasks.cut.apply import CutWork, collect_perplexities, count_perplexities, write_reasons
 from tasks.cut.blocking import compile_lists, notes_on
 from tasks.cut.percentiles import histogram, percentile, wanted_bins
 from tasks.cut.stage import CutParameters, SourceCut
 from tasks.documents.annotate import ledger_of, parts
+from tasks.documents.categories import FieldCategory
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "line_dedup": ("emptied",),
@@ -45,7 +47,7 @@ def run(context: Context) -> Outcome:
             sources[source]["documents"],
             # Costs nothing to read, as all its values are equal, and gives the number of rows of a
             # source without annotations.
-            ("source", "url") if blocks[source] else ("source",),
+            document_columns(keep, blocked=bool(blocks[source])),
             {
                 role: (annotated, columns_read(role, keep))
                 for role, annotated in sources[source].items()
@@ -97,6 +99,14 @@ def run(context: Context) -> Outcome:
     if block_statistics:
         statistics["block"] = block_statistics
         statistics["notes"] = notes_on(block_statistics, blocks, ledger["rows"])
+    others = by_field.others_of(
+        (final[key].part.source, result["others"]) for key, result in results.items()
+    )
+    if others:
+        statistics["category_values"] = by_field.statistics_of(others)
+        stated = {source: keep.category for source, keep in parameters.sources.items()}
+        by_source = {s: c for s, c in stated.items() if isinstance(c, FieldCategory)}
+        statistics.setdefault("notes", []).extend(by_field.notes_on(others, by_source))
     return Outcome(statistics, ledger)
 
 
@@ -150,6 +160,12 @@ def language_units(perplexity: Artifact | None) -> dict[str, Unit]:
     """Language -> the unit that scored it, from the statistics of the perplexity stage."""
     units: Mapping[str, str] = perplexity.statistics["units"] if perplexity is not None else {}
     return {language: (language, unit) for language, unit in units.items()}
+
+
+def document_columns(keep: SourceCut, *, blocked: bool) -> tuple[str, ...]:
+    """The columns of the documents that the checks of one source read."""
+    by_value = ("category",) if isinstance(keep.category, FieldCategory) else ()
+    return ("source", *(("url",) if blocked else ()), *by_value)
 
 
 def columns_read(role: str, keep: SourceCut) -> tuple[str, ...]:

@@ -13,7 +13,9 @@ row-aligned with the documents, columns
                        on a block list), "line_dedup.empty" (every line was a repeated one),
                        "langid.noise" (no language), "langid.language", "langid.script",
                        "langid.threshold", "quality.<rule>",
-                       "perplexity.<bucket>", "decontaminate.<benchmark>", "category.none"
+                       "perplexity.<bucket>", "decontaminate.<benchmark>", "category.none" (its
+                       language has none), "category.missing" (its record has no text in the field
+                       of categories), "category.unstated" (another one than those of the recipe)
     language  string   langid's label, "und" without one
     category  string   null where there is a reason
     bucket    string   head, middle, tail; "all" without a perplexity
@@ -21,17 +23,15 @@ row-aligned with the documents, columns
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 import pydantic
 
 from infra.stage import FilePaths, Output, Parameters, Role, Stage
+from tasks.documents.categories import Category, categories_fed
 from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep
 from tasks.documents.roles import ALL_DOCUMENTS, ALL_EDITS, columns_of
 from tasks.documents.selected import RESERVED_FOLDERS
-
-_CATEGORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class BlockList(Parameters):
@@ -63,8 +63,9 @@ class SourceCut(Parameters):
 
     `block`: lists by name that apply to this source alone; null takes it from a list of
     `CutParameters.block`.
-    `category`: one for the source, or language -> category. Documents of other languages get the
-    reason "category.none", as do all documents of a source without a category: a document that no
+    `category`: one for the source, language -> category, or a field of the records
+    (`FieldCategory`, whose column ingest writes). Documents of other languages get the reason
+    "category.none", as do all documents of a source without a category: a document that no
     training reads must not represent duplicates that training could read. `decontaminate`: `drop`
     contaminated documents; remove only the `passage`, which select does, but drop documents that
     would lose more than `passage_share` of their text (or all of it); or only `report` their
@@ -74,19 +75,19 @@ class SourceCut(Parameters):
     langid: LanguageKeep | None = None
     quality: RulesKeep | None = None
     perplexity: BucketKeep | None = None
-    category: str | dict[str, str] | None = None
+    category: Category | None = None
     decontaminate: Literal["drop", "passage", "report"] = "drop"
     passage_share: float = pydantic.Field(default=0.5, gt=0.0, le=1.0)
     block: dict[str, BlockList | None] = pydantic.Field(default_factory=dict)
 
     @pydantic.field_validator("category")
     @classmethod
-    def _folder_names(cls, category: str | dict[str, str] | None) -> str | dict[str, str] | None:
-        for name in [category] if isinstance(category, str) else (category or {}).values():
-            if not _CATEGORY.fullmatch(name) or name in RESERVED_FOLDERS:
+    def _folder_names(cls, category: Category | None) -> Category | None:
+        for name in categories_fed(category):
+            if name in RESERVED_FOLDERS:
                 raise ValueError(
-                    f"category {name!r} becomes a folder: use letters, digits and '._-', begin "
-                    f"with a letter or digit, and avoid {' and '.join(RESERVED_FOLDERS)}"
+                    f"category {name!r} becomes a folder beside the stage's own; avoid "
+                    f"{' and '.join(RESERVED_FOLDERS)}"
                 )
         return category
 

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tasks.benchmarks.formats import LETTERS
+from tasks.benchmarks.parsed import LETTERS
 from tasks.benchmarks.read import Item
 from tasks.decontaminate.stage import DecontaminateParameters
 from tasks.text.ngrams import GramIndex, Grams

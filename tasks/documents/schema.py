@@ -18,6 +18,7 @@ REPEATING_COLUMNS = (
     "published",
     "declared_language",
     "dump",
+    "category",
 )
 """Columns of `DOCUMENTS` that Parquet encodes as a dictionary; values of the others hardly repeat,
 and looking them up took 7 % of the time of writing.
@@ -37,12 +38,13 @@ DOCUMENTS = pa.schema(
         ("file", pa.string()),  # name of the input file
         ("offset", pa.int64()),  # byte offset of the record in that file
         # What the record states about itself; null where it does not. Artifacts of ingest before
-        # version 4 lack these columns, and those before version 5 `dump`.
+        # version 4 lack these columns, those before version 5 `dump`, before version 6 `category`.
         ("license", pa.string()),
         ("title", pa.string()),
         ("author", pa.string()),
         ("published", pa.string()),  # ISO 8601; `date` of a web page is when it was crawled
         ("declared_language", pa.string()),  # as declared: a BCP 47 tag, a name; langid detects
         ("dump", pa.string()),  # the crawl that its page is of, as FineWeb calls it
+        ("category", pa.string()),  # the value of the field that the recipe's category names
     ]
 )

@@ -71,7 +71,7 @@ class Keeps:
     langid: LanguageKeep | None = None
     quality: RulesKeep | None = None
     perplexity: BucketKeep | None = None
-    category: str | Mapping[str, str] | None = None
+    category: str | Mapping[str, Any] | None = None
     decontaminate: str = "report"
     passage_share: float = 1.0
     cutoffs: Mapping[str, tuple[float, float]] = field(default_factory=dict)

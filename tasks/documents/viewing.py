@@ -27,7 +27,7 @@ MOST_MEASURED = 20_000
 
 SHOWN = (
     *("id", "text", "prompt", "url", "date", "file", "offset"),
-    *("license", "title", "author", "published", "declared_language", "dump"),
+    *("license", "title", "author", "published", "declared_language", "dump", "category"),
 )
 """Columns of documents that are read of a chosen one; older artifacts lack the last."""
 
@@ -142,6 +142,7 @@ def _texts(place: Place, rows: list[int]) -> list[str]:
 def details_of(rows: Iterable[Row]) -> list[dict[str, Any]]:
     """Everything about each of the rows, in their order: `SHOWN`, `DETAILS`, `source`, `record`
     (prompt and text as the stage read them), and `edits`: role -> edits of the ingest text.
+    `category` is cut's, `stated_category` the record's own.
     """
     rows = list(rows)
     by_place: dict[Place, list[int]] = {}
@@ -164,6 +165,7 @@ def _details(place: Place, rows: list[int]) -> list[dict[str, Any]]:
     result: list[dict[str, Any]] = table.to_pylist()
     for details in result:
         details["source"] = view.name
+        details["stated_category"] = details.pop("category", None)
         details["edits"] = {}
     for role, columns in DETAILS.items():
         if (file := view.file(role, part)) is None:

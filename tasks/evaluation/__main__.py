@@ -33,7 +33,8 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from infra.stage import StageError
-    from tasks.evaluation.evaluate import Spec, evaluate
+    from tasks.evaluation.evaluate import evaluate
+    from tasks.evaluation.measured import Spec
 
     spec = Spec.read(Path(arguments[0]))
     torch.set_num_threads(spec.cpu_threads)

@@ -1,4 +1,4 @@
-"""The model that lm-evaluation-harness 0.4.13 scores: its own `HFLM`, with checks.
+"""The model that lm-evaluation-harness 0.4.13 scores in tasks of its own: its `HFLM`, with checks.
 
 It counts truncated prompts, and raises a clear error on answers that cannot be scored.
 
@@ -11,30 +11,19 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from infra.stage import StageError
+from tasks.evaluation.likelihood import answer_problem, is_cut
 from tasks.evaluation.model import LoadedModel
-
-
-class EncodedPair(NamedTuple):
-    """Token ids of a prompt and of an answer after it.
-
-    `spans`: the prompt's tokens change when the answer follows, because a token spans the two.
-    """
-
-    prompt: list[int]
-    answer: list[int]
-    spans: bool
 
 
 def harness_model(model: LoadedModel, batch_size: int) -> Any:
     """Wrap a model for the harness; `StageError` if the harness is not installed."""
     if importlib.util.find_spec("lm_eval") is None:
         raise StageError(
-            "protocol harness needs lm-evaluation-harness, which is not installed; run `pip "
-            "install lm-eval==0.4.13`, or remove harness from protocols"
+            "hub tasks need lm-evaluation-harness, which is not installed; run `pip install "
+            "lm-eval==0.4.13`, or remove them from evaluation.hub"
         )
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     from lm_eval.models.huggingface import HFLM
@@ -44,27 +33,7 @@ def harness_model(model: LoadedModel, batch_size: int) -> Any:
 
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
-            self.encoded: dict[tuple[str, str], EncodedPair] = {}
             self.cut = 0
-
-        def pairs(self, prompt: str, answers: Sequence[str]) -> list[EncodedPair]:
-            """Encode each answer after `prompt` as the harness does; `_encode_pair` reuses it."""
-            # The harness moves trailing spaces of the prompt to the answer.
-            prompt_ids = self.tok_encode(prompt.rstrip())
-            pairs = []
-            for answer in answers:
-                ids = self.tok_encode(prompt + answer)
-                spans = ids[: len(prompt_ids)] != prompt_ids
-                pair = EncodedPair(prompt_ids, ids[len(prompt_ids) :], spans)
-                self.encoded[prompt, answer] = pair
-                pairs.append(pair)
-            return pairs
-
-        def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-            if pair := self.encoded.pop((context, continuation), None):
-                return pair.prompt, pair.answer
-            encoded: tuple[list[int], list[int]] = super()._encode_pair(context, continuation)
-            return encoded
 
         def _loglikelihood_tokens(self, requests: Any, *arguments: Any, **named: Any) -> Any:
             for texts, prompt_ids, answer_ids in requests:
@@ -99,15 +68,3 @@ def harness_model(model: LoadedModel, batch_size: int) -> Any:
         batch_size=batch_size,
         max_length=model.max_length,
     )
-
-
-def answer_problem(answer: Sequence[int], max_length: int) -> str:
-    """Why the harness cannot score an answer with these token ids; "" if it can."""
-    if not answer:
-        return "an answer with no token of its own after the prompt (a token spans the two)"
-    return "an answer longer than the context" if len(answer) > max_length else ""
-
-
-def is_cut(prompt: Sequence[int], answer: Sequence[int], max_length: int) -> bool:
-    """Whether the harness cuts off the beginning of the prompt."""
-    return len(prompt) + len(answer) > max_length + 1

@@ -7,17 +7,22 @@ is tried first.
 from __future__ import annotations
 
 import difflib
+import random
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from infra.stage import StageError
-from tasks.evaluation.harness import numeric_metrics, run_tasks
+from tasks.evaluation.choosing import chosen
+from tasks.evaluation.stage import GroupLimit
+
+_SEED = 0
+"""Seed of `random`, the harness's default; NumPy, torch and few-shot sampling get the recipe's."""
 
 
 def score(
-    task: str, lm: Any, *, shots: int | None, limit: int | None, seed: int
+    task: str, lm: Any, *, shots: int | None, limit: int | GroupLimit | None, seed: int
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]], list[str]]:
     """(a row for a task of the harness's own, or for each task of a group; samples; notes).
 
@@ -35,13 +40,13 @@ def score(
         ) from error
     lm.cut = 0
     try:
-        results = run_tasks(lm, loaded, seed=seed, limit=limit, shots=shots)
+        results = _run_tasks(lm, loaded, seed=seed, limit=limit, shots=shots)
     except StageError as error:
         raise StageError(
             f"hub task {task!r}: the harness cannot score {error}; remove the task from hub"
         ) from error
     rows = {
-        name: {**numeric_metrics(metrics), "n": _items(name, results)}
+        name: {**_numeric_metrics(metrics), "n": _items(name, results)}
         for name, metrics in {**results["results"], **results.get("groups", {})}.items()
     }
     samples = [
@@ -81,7 +86,7 @@ def _samples(task: str, logged: Sequence[Mapping[str, Any]]) -> list[dict[str, A
             for metric in sample["metrics"]
             if isinstance(sample[metric], Real)
         }
-        scores.setdefault(str(sample["doc_id"]), {}).update(numeric_metrics(numbers))
+        scores.setdefault(str(sample["doc_id"]), {}).update(_numeric_metrics(numbers))
     return [{"task": task, "id": item, "scores": found} for item, found in scores.items()]
 
 
@@ -106,3 +111,46 @@ def _task_manager(task: str) -> Any:
             "its name under hub"
         )
     return manager
+
+
+def _run_tasks(
+    lm: Any, loaded: Any, *, seed: int, limit: int | GroupLimit | None, shots: int | None
+) -> dict[str, Any]:
+    """`lm_eval.simple_evaluate` for loaded tasks, without its slow collection of system details.
+
+    Of a group of tasks, each task is what `GroupLimit` calls a group.
+    """
+    import numpy as np
+    import torch
+    from lm_eval.evaluator import evaluate
+
+    random.seed(_SEED)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    for task in loaded["tasks"].values():
+        own = task.get_config("num_fewshot")
+        if shots is not None and own != 0:
+            task.set_config(key="num_fewshot", value=shots)
+        elif own is None:
+            task.set_config(key="num_fewshot", value=0)
+        task.set_fewshot_seed(seed=seed)
+    samples = None
+    if isinstance(limit, GroupLimit):
+        samples = {
+            name: chosen(
+                name, [("", str(at)) for at in range(len(task.eval_docs))], limit.per_group
+            )
+            for name, task in loaded["tasks"].items()
+        }
+        limit = None
+    results: dict[str, Any] = evaluate(lm=lm, task_dict=loaded, limit=limit, samples=samples)
+    return results
+
+
+def _numeric_metrics(metrics: dict[str, Any]) -> dict[str, float]:
+    """The numeric metrics, `acc,none` renamed to `acc`; other filters stay part of the name."""
+    return {
+        name.removesuffix(",none"): value
+        for name, value in metrics.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and "," in name
+    }

@@ -10,17 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from infra.stage import StageError
-from tasks.benchmarks.formats import LETTERS
-from tasks.benchmarks.model import Benchmark, Style
-from tasks.benchmarks.prompts import answers, examples_for, prompt
-from tasks.benchmarks.read import Item, read_items
+from tasks.benchmarks.model import Benchmark
+from tasks.benchmarks.parsed import LETTERS
+from tasks.benchmarks.prompts import answers, beginnings, examples_for, prompt, right_answers
+from tasks.benchmarks.read import WITHOUT_GROUPS, Item, read_items
+from tasks.benchmarks.scores import FIRST_TOKEN
+from tasks.benchmarks.styles import Style
+from tasks.evaluation.choosing import chosen
+from tasks.evaluation.stage import GroupLimit
 
 
 @dataclass(frozen=True)
 class Question:
-    """An item with its prompt; the model chooses among `answers` after `prompt` and the delimiter.
+    """An item with its prompt; the model chooses among `answers` after `prompt` and the delimiter,
+    or writes an answer, which is compared with the `accepted` ones.
 
-    `right`: indices of the right answers, usually one. `problem`: why it cannot be asked, else "".
+    `right`: indices of the right answers, usually one. `beginnings`: what follows the prompt before
+    each answer, where that differs (a blank). `problem`: why it cannot be asked, else "".
     """
 
     id: str
@@ -29,6 +35,15 @@ class Question:
     answers: tuple[str, ...]
     right: tuple[int, ...]
     problem: str = ""
+    beginnings: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = ()
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """What precedes each of `answers` and the delimiter."""
+        if not self.beginnings:
+            return (self.prompt,) * len(self.answers)
+        return tuple(self.prompt + beginning for beginning in self.beginnings)
 
 
 @dataclass(frozen=True)
@@ -51,21 +66,28 @@ def questions(
     dev_paths: Sequence[Path],
     *,
     shots: int,
-    limit: int | None,
+    limit: int | GroupLimit | None,
+    generated: bool = False,
 ) -> list[Question]:
-    """The benchmark's first `limit` items as questions, after `shots` worked examples.
+    """The benchmark's items, as `limit` chooses them, as questions after `shots` worked examples.
 
-    Raises `StageError` if no item has choices and an answer, or if dev has too few examples.
+    `generated`: whether the answer is written by the model, so that an item without choices can be
+    asked. Raises `StageError` if no item can be asked, or if dev has too few examples.
     """
-    limits = [number for number in (benchmark.limit, limit) if number is not None]
+    limits = [number for number in (benchmark.limit, limit) if isinstance(number, int)]
     # If questions or examples have several files, group both: no task may get another's examples.
     by_task = len(paths) > 1 or bool(shots and len(dev_paths) > 1)
     items = read_items(name, benchmark, paths, min(limits, default=None), group_by_task=by_task)
+    if isinstance(limit, GroupLimit):
+        named = [(item.group, item.id) for item in items]
+        items = [items[number] for number in chosen(name, named, limit.per_group)]
+    first = shots if benchmark.format in WITHOUT_GROUPS else None  # training files are long
     dev = (
         read_items(
             name,
             benchmark.model_copy(update={"split": "dev"}),
             dev_paths,
+            first,
             group_by_task=by_task,
         )
         if shots and dev_paths
@@ -81,11 +103,13 @@ def questions(
                 item.group,
                 prompt(item, style, examples),
                 scored,
-                item.right,
-                _problem(item, scored),
+                right_answers(item, style),
+                _problem(item, style, scored, generated),
+                beginnings(item, style),
+                _accepted(item, style),
             )
         )
-    problems = [item.problem or _nothing_to_score(item) for item in items]
+    problems = [item.problem or _nothing_to_score(item, style, generated) for item in items]
     if all(problems):
         raise StageError(
             f"{name}: none of its {len(items):,} items has choices and an answer to score (item "
@@ -94,14 +118,23 @@ def questions(
     return built
 
 
-def _nothing_to_score(item: Item) -> str:
-    if not item.choices:
+def _accepted(item: Item, style: Style) -> tuple[str, ...]:
+    """The texts that an answer is compared with: those of the file, else the right choices."""
+    scored = answers(item, style)
+    rights = (index for index in right_answers(item, style) if index < len(scored))
+    return item.accepted or tuple(scored[index] for index in rights)
+
+
+def _nothing_to_score(item: Item, style: Style, generated: bool) -> str:
+    if generated and style.score == "texts" and (item.accepted or not item.choices):
+        return "" if item.accepted else "no answer is given"
+    if not answers(item, style):
         return "no choices"
-    return "" if item.right else "no right answer is given"
+    return "" if right_answers(item, style) else "no right answer is given"
 
 
-def _problem(item: Item, words: Sequence[str]) -> str:
-    if problem := item.problem or _nothing_to_score(item):
+def _problem(item: Item, style: Style, words: Sequence[str], generated: bool) -> str:
+    if problem := item.problem or _nothing_to_score(item, style, generated):
         return problem
     if len(words) < len(item.choices):
         return f"more choices than the letters A to {LETTERS[-1]}"
@@ -134,7 +167,8 @@ def _remarks(item: Asked, max_length: int) -> Iterator[str]:
         yield (
             "with several right answers, each of which counts as right, as in lm-evaluation-harness"
         )
-    if len(set(item.question.answers)) < len(item.question.answers):
+    told_apart = item.question.beginnings or item.question.answers
+    if len(set(told_apart)) < len(told_apart):
         yield "with the same choice twice, of which only the first can be chosen"
     if any(not answer.strip() for answer in item.question.answers):
         yield "with a choice of blanks only, which are scored as they stand"
@@ -175,8 +209,9 @@ def rows_by_group(
 ) -> dict[str, dict[str, Any]]:
     """One row for the task and one per group, named `task/group`, in order of appearance.
 
-    A row has mean and standard error of each metric, `n` items asked and, unless zero, `not_asked`
-    and `cut` (asked without the beginning of their prompts); the counts' names begin with `prefix`.
+    A row has mean and standard error of each metric, the score of guessing (`chance`) among given
+    answers, `n` items asked and, unless zero, `not_asked` and `cut` (asked without the beginning of
+    their prompts); the names of all but metrics begin with `prefix`.
 
     Args:
         metrics: name -> values of the items that were asked, in order.
@@ -199,6 +234,13 @@ def rows_by_group(
         scored = [place[index] for index in indices if index in place]
         for metric, values in metrics.items():
             rows[row].update(mean_and_stderr(metric, [values[index] for index in scored]))
+        guesses = [
+            len(asked[index].question.right) / len(asked[index].question.answers)
+            for index in indices
+            if index in place and asked[index].question.right
+        ]
+        if guesses and len(guesses) == len(scored) and prefix in ("", FIRST_TOKEN):
+            rows[row][f"{prefix}chance"] = round(sum(guesses) / len(guesses), 6)
         counts = {
             "n": len(scored),
             "not_asked": len(indices) - len(scored),

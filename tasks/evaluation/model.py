@@ -89,10 +89,21 @@ class LoadedModel:
         logits[..., self.padding_rows] = -torch.inf
         return share
 
-    def encode_prompt(self, text: str) -> list[int]:
-        """Ids with the tokenizer's defaults (with bos if it adds one), as in the harness."""
-        ids: list[int] = self.tokenizer.encode(text)
-        return ids
+    def encode_prompt(self, text: str, bos: str = "auto") -> list[int]:
+        """Ids of a prompt, with bos `always`, `never`, or as the tokenizer's defaults have it
+        (`auto`), as in the harness: a text that begins with it gets no second one.
+        """
+        begins = bos == "auto" and self.adds_bos and text.startswith(str(self.tokenizer.bos_token))
+        ids: list[int] = self.tokenizer.encode(
+            text, add_special_tokens=bos == "auto" and not begins
+        )
+        return [self.bos, *ids] if bos == "always" else ids
+
+    @cached_property
+    def adds_bos(self) -> bool:
+        """Whether the tokenizer begins a text with bos by default."""
+        ids: list[int] = self.tokenizer.encode("a")
+        return bool(ids) and self.tokenizer.bos_token_id == ids[0]
 
     def encode_documents(self, documents: Sequence[tuple[str, str]]) -> list[tuple[list[int], int]]:
         """(ids, number of ids of the source) of (source, target) documents, as in the bins.
@@ -163,19 +174,39 @@ def load(folder: Path, *, dtype: str, device: str, max_length: int | None) -> Lo
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     model = model.to(device).eval()
-    context = int(getattr(model.config, "max_position_embeddings", None) or DEFAULT_MAX_LENGTH)
     if _rope_type(model) == "dynamic":
         for module in model.modules():
             if hasattr(module, "max_seq_len_cached"):
                 module.register_forward_pre_hook(_forget_longest)
-        if tokenizer.model_max_length < UNSTATED_LENGTH:
-            # The config states the base's positions, which dynamic scaling extends.
-            context = max(context, tokenizer.model_max_length)
+    return LoadedModel(model, tokenizer, _length(model.config, tokenizer, max_length), folder)
+
+
+def load_tokenizer(folder: Path, max_length: int | None) -> LoadedModel:
+    """A checkpoint without its weights (`model` is None): what can be said of prompts."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        config = AutoConfig.from_pretrained(str(folder))
+    except Exception as error:  # each library has its own
+        raise StageError(
+            f"the tokenizer in {folder} cannot be loaded: {error}; download it again, or repair it"
+        ) from error
+    return LoadedModel(None, tokenizer, _length(config, tokenizer, max_length), folder)
+
+
+def _length(config: Any, tokenizer: Any, max_length: int | None) -> int:
+    """The tokens to use: those asked for, else all that the model can read."""
+    context = int(getattr(config, "max_position_embeddings", None) or DEFAULT_MAX_LENGTH)
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "dynamic" and tokenizer.model_max_length < UNSTATED_LENGTH:
+        # The config states the base's positions, which dynamic scaling extends.
+        context = max(context, tokenizer.model_max_length)
     if max_length is not None and max_length > context:
         raise StageError(
             f"max_length {max_length} exceeds the model's context of {context} tokens; lower it"
         )
-    return LoadedModel(model, tokenizer, max_length or context, folder)
+    return max_length or context
 
 
 def _rope_type(model: Any) -> str | None:

@@ -84,9 +84,12 @@ def not_held_out(selected: Sequence[Artifact]) -> dict[str, str]:
     """Category with training documents but no held-out ones -> why, from select's statistics."""
     documents, held_out = Counter[str](), Counter[str]()
     fractions: dict[str, set[float]] = {}
+    compared: set[str] = set()
     for artifact in selected:
         heldout = artifact.manifest.parameters.get("heldout")
         for category, sides in artifact.statistics.get("categories", {}).items():
+            if artifact.statistics.get("deduplicated", True):
+                compared.add(category)
             documents[category] += sum(
                 sides[side]["documents"] for side in ("training", "held_out")
             )
@@ -99,6 +102,11 @@ def not_held_out(selected: Sequence[Artifact]) -> dict[str, str]:
             why = f"select.heldout.fraction {shares} took none of them; raise it"
         else:
             why = "select.heldout is null; set a fraction"
+            if category not in compared:
+                why = (
+                    "nothing is held out where documents are not deduplicated (dedup: false of a "
+                    "source, dedup: null of the recipe), as copies of it could be trained on"
+                )
         reasons[category] = (
             f"none of its {documents[category]:,} documents is held out, so nothing is scored: "
             f"{why}"

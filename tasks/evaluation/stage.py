@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 import pydantic
 
 from infra.quantities import Bytes
 from infra.stage import FILE, NOT_IDENTITY, Output, Parameters, Role, Stage
-from tasks.benchmarks.model import QUESTIONS_ONLY, Benchmark
+from tasks.benchmarks.model import Benchmark, protocols_of
 
-Protocol = Literal["harness", "first-token", "bits-per-byte"]
+Protocol = Literal["harness", "first-token", "exact-match", "bits-per-byte"]
 
 
 class LongText(Parameters):
@@ -42,21 +43,45 @@ class HeldOutFloor(Parameters):
     characters: int = pydantic.Field(default=10_000, ge=0)
 
 
+class GroupLimit(Parameters):
+    """Ask `per_group` items of each group (subject) of a task, chosen by the hash of their ids."""
+
+    per_group: int = pydantic.Field(gt=0)
+
+
+def cannot_be_asked(benchmark: Benchmark, protocols: Sequence[str]) -> str:
+    """Why none of the evaluation's protocols can ask a benchmark, and what to do."""
+    possible = protocols_of(benchmark.format)
+    if not possible:
+        return (
+            f"format {benchmark.format} has questions without choices, for decontaminate.against "
+            "only; remove it from tasks, or use the harness's own task under hub"
+        )
+    return (
+        f"format {benchmark.format} is asked by {' or '.join(possible)} only, and "
+        f"evaluation.protocols is [{', '.join(protocols)}]; write protocols: [{possible[0]}] in "
+        "the benchmark"
+    )
+
+
 class EvaluationParameters(Parameters):
     """One model's evaluation.
 
     `benchmarks`: local benchmarks by name. `tasks`: which of them to run (default: all). `hub`:
     names of lm-evaluation-harness tasks, whose data comes from the Hugging Face hub.
 
-    Protocols: `harness` runs lm-evaluation-harness (likelihood of each answer); `first-token`
-    compares the logits of option letters after a prompt that lists the options (local benchmarks
-    only); `bits-per-byte` measures held-out text per category, comparable between vocabularies.
+    Protocols: `harness` compares the likelihoods of the answers as lm-evaluation-harness does,
+    which runs the tasks of `hub`; `first-token` compares the logits of option letters after a
+    prompt that lists the options; `exact-match` compares an answer that the model writes;
+    `bits-per-byte` measures held-out text per category, comparable between vocabularies. A
+    benchmark with `protocols` of its own is asked by these, others by those that can ask it.
 
     `long_text`: loss by position in long held-out documents, also beyond the context that a model
     states.
 
     `shots`: task -> number of worked examples (overrides the benchmark's `shots`). `limit`: use the
-    first N items of each task. `heldout_documents`: use the first N documents of each category.
+    first N items of each task, or {per_group: N} of each of its groups (`GroupLimit`), whatever
+    order they have in the file. `heldout_documents`: use the first N documents of each category.
     `heldout_floor`: less held-out text than this is marked as too little. `decontaminated`: tasks
     that the training data was decontaminated against. `model`: folder of a model that the recipe
     does not build.
@@ -68,7 +93,7 @@ class EvaluationParameters(Parameters):
     protocols: tuple[Protocol, ...] = ("harness",)
     long_text: LongText | None = None
     shots: dict[str, int] = pydantic.Field(default_factory=dict)
-    limit: int | None = pydantic.Field(None, gt=0)
+    limit: Annotated[int, pydantic.Field(gt=0)] | GroupLimit | None = None
     heldout_documents: int | None = pydantic.Field(None, gt=0)
     heldout_floor: HeldOutFloor = HeldOutFloor()
     max_length: int | None = pydantic.Field(None, gt=1)
@@ -80,14 +105,13 @@ class EvaluationParameters(Parameters):
     device: Annotated[str, NOT_IDENTITY] = "auto"
 
     @pydantic.model_validator(mode="after")
-    def _has_choices(self) -> Self:
+    def _can_be_asked(self) -> Self:
+        asks = {"harness", "first-token", "exact-match"}.intersection(self.protocols)
         for name, benchmark in self.benchmarks.items():
-            if benchmark.format in QUESTIONS_ONLY and name in (self.tasks or self.benchmarks):
-                raise ValueError(
-                    f"task {name!r}: format {benchmark.format} has questions without choices, for "
-                    "decontaminate.against only; remove it from tasks, or use the harness's own "
-                    "task under hub"
-                )
+            if name not in (self.tasks or self.benchmarks):
+                continue
+            if asks and not benchmark.asked_by(self.protocols):
+                raise ValueError(f"task {name!r}: {cannot_be_asked(benchmark, self.protocols)}")
         return self
 
     def local_tasks(self) -> dict[str, Benchmark]:
@@ -97,7 +121,7 @@ class EvaluationParameters(Parameters):
 
 STAGE = Stage(
     "evaluation",
-    version=7,
+    version=8,
     parameters=EvaluationParameters,
     run="tasks.evaluation.run:run",
     check="tasks.evaluation.check:faults",
@@ -105,8 +129,8 @@ STAGE = Stage(
     section="evaluation",
     inputs=(
         Role("model", ("model", "training"), optional=True),
-        Role("heldout", ("select",), many=True, optional=True),
-        Role("earlier", ("select",), many=True, optional=True),
+        Role("heldout", ("select",), many=True, optional=True, content=True),
+        Role("earlier", ("select",), many=True, optional=True, content=True),
     ),
     outputs=(
         Output("results.json", "task -> metric -> value"),

@@ -231,6 +231,7 @@ _STATED = (
     ("author", "author"),
     ("language", "declared_language"),
     ("dump", "dump"),
+    ("category", "category"),
 )
 """Columns of a file and of documents."""
 

@@ -17,6 +17,9 @@ _PLAIN = JsonlFields(text=("text",))
 _C4 = JsonlFields(text=("text",), date="timestamp")
 _COLOSSAL = JsonlFields(text=("target",), prompt="source")
 _TARGET = JsonlFields(text=("target",))
+TEXT_FIELDS = ("text", "target")
+"""Where text is found that no recipe names a field for."""
+
 _NAMES_SHOWN = 12
 _NAMES_HELD = 200
 """Most field names that a tally remembers; generated records may have a different set of keys each.
@@ -32,6 +35,23 @@ def known_fields(names: Collection[str]) -> JsonlFields:
     if "text" not in names and "target" in names:
         return _COLOSSAL if "source" in names else _TARGET
     return _C4 if "timestamp" in names and "date" not in names else _PLAIN
+
+
+def fields_of(stated: JsonlFields | None, names: Collection[str]) -> JsonlFields:
+    """The fields that a recipe states; where it names none for the text, in those that are known by
+    the names of the columns.
+    """
+    if stated is None:
+        return known_fields(names)
+    if stated.text:
+        return stated
+    own = {name: getattr(stated, name) for name in stated.model_fields_set}
+    return known_fields(names).model_copy(update=own)
+
+
+def text_fields(stated: JsonlFields | None) -> tuple[str, ...]:
+    """Where a recipe's records have their text."""
+    return stated.text if stated and stated.text else TEXT_FIELDS
 
 
 def value_at(row: Any, name: str) -> Any:
@@ -168,13 +188,14 @@ class FieldReader:
     """Reads the values of records as `fields` says, and counts what it sees in `tally`."""
 
     def __init__(self, fields: JsonlFields | None, tally: FieldTally) -> None:
-        self._fields, self._tally = fields, tally
+        self._stated_fields, self._tally = fields, tally
+        self._merged: dict[int, JsonlFields] = {}
 
     def read(self, row: dict[str, Any]) -> FieldValues | None:
         """The values of one record; None if it has no text, or if a text or the prompt is neither a
         string nor a list of strings.
         """
-        fields = self._fields or known_fields(row)
+        fields = self._fields_of(row)
         self._tally.records += 1
         texts = [
             text for name in fields.text if (text := self._get(row, name, text_of)) is not None
@@ -191,13 +212,25 @@ class FieldReader:
         stated = self._stated(row, fields)
         return FieldValues(text, prompt or "", _or_empty(url), _or_empty(date), stated)
 
+    def _fields_of(self, row: dict[str, Any]) -> JsonlFields:
+        """`fields_of`, which records of a kind share."""
+        stated = self._stated_fields
+        if stated is None or stated.text:
+            return stated or known_fields(row)
+        known = known_fields(row)
+        found = self._merged.get(id(known))
+        if found is None:
+            found = self._merged[id(known)] = fields_of(stated, row)
+        return found
+
     def _stated(self, row: dict[str, Any], fields: JsonlFields) -> Stated:
         license = self._get(row, fields.license, listed_of)
         title = self._get(row, fields.title, first_of)
         author = self._get(row, fields.author, listed_of)
         language = self._get(row, fields.language, first_of)
         dump = self._get(row, fields.dump, first_of)
-        if license is title is author is language is dump is None:
+        category = self._get(row, fields.category, first_of) if fields.category else None
+        if license is title is author is language is dump is category is None:
             return NOTHING_STATED
         return Stated(
             license=_or_empty(license),
@@ -205,6 +238,7 @@ class FieldReader:
             author=_or_empty(author),
             declared_language=_or_empty(language),
             dump=_or_empty(dump),
+            category=_or_empty(category),
         )
 
     def _get(
@@ -231,7 +265,7 @@ def _or_empty(value: str | _Unusable | None) -> str:
 
 def missing_text(source: str, fields: JsonlFields | None, tally: FieldTally) -> str | None:
     """The error for a source in which no record has text; None if one has."""
-    wanted = fields.text if fields else ("text", "target")
+    wanted = text_fields(fields)
     if not tally.records or tally.textless < tally.records:
         return None
     named = " or ".join(map(repr, wanted))
@@ -265,7 +299,7 @@ def notes_on(fields: JsonlFields | None, tally: FieldTally) -> list[str]:
         )
         notes.append(f"ingest.fields.{parameter}: {name!r} {problem}")
     if tally.textless:
-        wanted = fields.text if fields else ("text", "target")
+        wanted = text_fields(fields)
         named = " or ".join(map(repr, wanted)) + _unusable_note(wanted, tally)
         notes.append(
             f"{tally.textless:,} of {tally.records:,} records have no text in {named}; they have "

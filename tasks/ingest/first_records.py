@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.stage import Fault
-from tasks.ingest.fields import FieldReader, FieldTally, names_in, notes_on
+from tasks.ingest.fields import FieldReader, FieldTally, names_in, notes_on, text_fields
 from tasks.ingest.lines import lines
 from tasks.ingest.raw_documents import Rejected, Unreadable
 from tasks.ingest.stage import JsonlFields
@@ -49,7 +49,7 @@ def first_records(
         return
     there = f"they have {_listed(list(names))}"
     if tally.textless == tally.records:
-        wanted = " or ".join(map(repr, fields.text if fields else ("text", "target")))
+        wanted = " or ".join(map(repr, text_fields(fields)))
         yield Fault(
             "paths" if fields is None else "fields",
             f"{name or files[0]}: of the first {tally.records:,} records none has text in "

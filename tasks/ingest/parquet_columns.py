@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra.stage import StageError
-from tasks.ingest.fields import known_fields
+from tasks.ingest.fields import fields_of
 from tasks.ingest.stage import JsonlFields
 
 _NAMES_SHOWN = 24
@@ -29,6 +29,7 @@ class Columns(NamedTuple):
     author: str = ""
     language: str = ""
     dump: str = ""
+    category: str = ""
 
     def names(self) -> list[str]:
         """All of them."""
@@ -52,8 +53,8 @@ def columns_of(schema: pa.Schema, fields: JsonlFields | None, *, strict: bool = 
     Raises `WrongColumns` for a name that is not there, and for a column that is no text. Of url
     and date, names that the recipe does not state may be missing; without `strict`, all may.
     """
-    given = fields or known_fields(schema.names)
-    stated = given.model_fields_set if fields and strict else set()
+    given = fields_of(fields, schema.names)
+    stated = fields.model_fields_set if fields and strict else set()
     texts = tuple(_column(schema, "text", name) for name in given.text)
     prompt = _column(schema, "prompt", given.prompt) if given.prompt else ""
     others = {}
@@ -65,7 +66,7 @@ def columns_of(schema: pa.Schema, fields: JsonlFields | None, *, strict: bool = 
     return Columns(texts, prompt, **others)
 
 
-_OPTIONAL = ("url", "date", "license", "title", "author", "language", "dump")
+_OPTIONAL = ("url", "date", "license", "title", "author", "language", "dump", "category")
 
 
 def _fits(schema: pa.Schema, parameter: str, name: str) -> bool:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from infra.stage import Pin
 from tasks.documents.schema import DOCUMENTS, ROW_GROUP_DOCUMENTS
 from tasks.ingest.columnar import REASONS, Judged, Limits, direct, iso_dates, judge
-from tasks.ingest.fields import FieldReader, known_fields
+from tasks.ingest.fields import FieldReader, fields_of
 from tasks.ingest.parquet import Batch, Lost, read_batches, row_groups
 from tasks.ingest.parquet_columns import (
     Columns,
@@ -148,7 +148,7 @@ def _records(
     pin: Pin,
 ) -> Iterator[RawDocument | Rejected]:
     """Rows with several columns of text, a prompt or lists of strings, one by one."""
-    fields = part.parameters.fields or known_fields(file.schema_arrow.names)
+    fields = fields_of(part.parameters.fields, file.schema_arrow.names)
     reader = FieldReader(fields, counts.tally)
     wanted = sampler(bytes.fromhex(pin.sha256), part.parameters.sample)
     for batch in read_batches(file, groups, columns):

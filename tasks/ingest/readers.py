@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.stage import Pin, StageError
-from tasks.ingest.fields import FieldReader, FieldTally, known_fields
+from tasks.ingest.fields import FieldReader, FieldTally, fields_of
 from tasks.ingest.file_kinds import mismatch
 from tasks.ingest.lines import jsonl_documents
 from tasks.ingest.parts import FileSlice, PartInput
@@ -85,7 +85,7 @@ def _rows(
             return
         if row is None:
             return
-        reader = reader or FieldReader(part.parameters.fields or known_fields(list(row)), tally)
+        reader = reader or FieldReader(fields_of(part.parameters.fields, list(row)), tally)
         if not wanted(place, 0):
             yield SAMPLED_OUT
             continue

@@ -12,21 +12,25 @@ from infra.quantities import Count
 from infra.stage import NOT_IDENTITY, FilePaths, Output, Parameters, Stage
 from tasks.ingest.commoncrawl.languages import three_letters
 
-OPTIONAL_FIELDS = ("prompt", "url", "date", "license", "title", "author", "language", "dump")
+OPTIONAL_FIELDS = (
+    *("prompt", "url", "date", "license", "title", "author", "language", "dump"),
+    "category",
+)
 """What `JsonlFields` names beside the text."""
 
 
 class JsonlFields(Parameters):
     """Names of the JSON fields that make up a document.
 
-    `text`: one or several fields, joined by blank lines. `prompt`: text that training reads but
-    does not learn from ("" for none). A dotted name is a path into objects (`meta.url`) and lists
-    (`pages.0.text` for one element, `pages.text` for all), unless a field has exactly that name.
-    Lists of strings are joined by blank lines for text and prompt and by commas for license and
-    author; the others use the first one.
+    `text`: one or several fields, joined by blank lines; where it is not stated, text, prompt and
+    date are found as without `fields`. `prompt`: text that training reads but does not learn from
+    ("" for none). `category`: set by the plan from a source's `category: {field: ...}`. A dotted
+    name is a path into objects (`meta.url`) and lists (`pages.0.text` for one element, `pages.text`
+    for all), unless a field has exactly that name. Lists of strings are joined by blank lines for
+    text and prompt and by commas for license and author; the others use the first one.
     """
 
-    text: tuple[str, ...] = pydantic.Field(min_length=1)
+    text: tuple[str, ...] = pydantic.Field(default=(), min_length=1)
     prompt: str = ""
     url: str = "url"
     date: str = "date"
@@ -35,6 +39,7 @@ class JsonlFields(Parameters):
     author: str = "author"
     language: str = "language"
     dump: str = "dump"
+    category: str = ""
 
     def named(self) -> list[tuple[str, str]]:
         """(parameter, field name) of the fields that the recipe names, without defaults."""
@@ -248,7 +253,7 @@ def _default(key: str) -> object:
 
 STAGE = Stage(
     "ingest",
-    version=5,
+    version=6,
     parameters=IngestParameters,
     run="tasks.ingest.run:run",
     summary="reads web archives, JSONL, Parquet, text and data sets of the hub into documents",
@@ -279,6 +284,7 @@ STAGE = Stage(
                 "published": "string",
                 "declared_language": "string",
                 "dump": "string",
+                "category": "string",
             },
         ),
         Output(

@@ -1,4 +1,4 @@
-"""What a record states about its document: licence, title, author, date, language, crawl.
+"""What a record states about its document: licence, title, author, date, language, crawl, category.
 
 Only what the record says; nothing is inferred from the text.
 """
@@ -17,7 +17,8 @@ class Stated(NamedTuple):
     """The last columns of `tasks.documents.schema.DOCUMENTS`, in order; None where unstated.
 
     `published` is an ISO 8601 date or time, `declared_language` whatever the record has (a BCP 47
-    tag on pages), `dump` the id of the crawl that its page is of.
+    tag on pages), `dump` the id of the crawl that its page is of, `category` the value of the field
+    that the recipe's category names.
     """
 
     license: str | None = None
@@ -26,6 +27,7 @@ class Stated(NamedTuple):
     published: str | None = None
     declared_language: str | None = None
     dump: str | None = None
+    category: str | None = None
 
 
 NOTHING_STATED = Stated()

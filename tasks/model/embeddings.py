@@ -224,11 +224,14 @@ def new_rows(
     - first, last: the row of the first or last sub-token.
     - global-mean: the mean of the rows of all old tokens.
     - random: normal values with standard deviation `growth.spread`.
+    - zero: zeros, as a baseline.
     """
     noise = np.random.Generator(np.random.PCG64([growth.seed, stream]))
     for row in growth.rows:
         if method == "random":
             yield noise.standard_normal(len(mean_D)) * growth.spread
+        elif method == "zero":
+            yield np.zeros(len(mean_D))
         elif method == "global-mean":
             yield mean_D
         elif method in ("first", "last"):

@@ -45,7 +45,7 @@ class Create(Parameters):
         return self
 
 
-Method = Literal["mean", "mean-norm", "first", "last", "global-mean", "random"]
+Method = Literal["mean", "mean-norm", "first", "last", "global-mean", "random", "zero"]
 """Where a new token's row comes from; see `tasks.model.embeddings.new_rows`."""
 
 
@@ -199,9 +199,9 @@ STAGE = Stage(
     ),
     section="model",
     inputs=(
-        Role("tokenizer", ("tokenizer",)),
+        Role("tokenizer", ("tokenizer",), content=True),
         Role("base", ("model", "training"), optional=True),
-        Role("select", ("select",), many=True, optional=True),
+        Role("select", ("select",), many=True, optional=True, content=True),
     ),
     outputs=(Output("checkpoint/*", "files that `from_pretrained` reads"),),
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.benchmarks.samples import Items, Key, read_items
-from tasks.benchmarks.scores import items_of_all, metrics
+from tasks.benchmarks.scores import counting, items_of_all, metrics
 from tasks.report.blocks import Block, Cell, Fold, Section, Table, Text, Value, section, table
 from tasks.report.scores import Change, change, is_whole
 from tasks.report.side import Side
@@ -24,7 +24,7 @@ class ScoreRow:
     after: float | None
     change: Change | None
     headline: bool
-    """Whether it is the first metric of a whole task."""
+    """Whether it is the metric that counts of a whole task."""
 
 
 def score_changes(
@@ -43,7 +43,8 @@ def score_changes(
         before, after = (given.get(task, {}) for given in found)
         names = list(dict.fromkeys([*metrics(after), *metrics(before)]))
         whole = is_whole(task, {"": {**found[0], **found[1]}})
-        for place, metric in enumerate(names):
+        first = next(iter(counting(after) or counting(before)), None)
+        for metric in names:
             both = (items[0].get((task, metric)), items[1].get((task, metric)))
             rows.append(
                 ScoreRow(
@@ -53,7 +54,7 @@ def score_changes(
                     before.get(metric),
                     after.get(metric),
                     change(before, after, metric, both),
-                    whole and place == 0,
+                    whole and metric == first,
                 )
             )
     return sorted(rows, key=lambda row: not row.headline)

@@ -226,6 +226,11 @@ def duplicates(numbers: Numbers) -> Section | None:
             "kept in its place."
         )
     ]
+    if apart := numbers["not_deduplicated"]:
+        counts = ", ".join(f"{source} ({count:,})" for source, count in apart.items())
+        blocks.append(
+            Text(f"Documents of these sources were compared with none (dedup: false): {counts}.")
+        )
     if found.get("cluster_sizes"):
         blocks.append(cluster_sizes(found["cluster_sizes"]))
     if numbers["clusters"]:

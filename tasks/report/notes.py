@@ -37,6 +37,11 @@ ADVICE = (
     ("cut.decontaminate", "check decontaminate.action and the contents of {source}"),
     ("cut.line_dedup", "raise {source}.line_dedup.minimum_copies"),
     (
+        "cut.category.missing",
+        "name another field in {source}.category, or a category as its `rest`",
+    ),
+    ("cut.category.unstated", "name the field's values in {source}.category.of, or `rest`"),
+    (
         "cut.category",
         "give its languages a category in {source}.category; its languages: {languages}",
     ),

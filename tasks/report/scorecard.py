@@ -41,6 +41,7 @@ def _scores(card: Card) -> Iterator[Table]:
             (
                 score["row"],
                 score["metric"],
+                score.get("n"),
                 f"{score['before']:.3f}",
                 f"{score['now']:.3f}",
                 Cell(f"{changed}", text_tone=changed.tone(score["metric"])),
@@ -49,7 +50,7 @@ def _scores(card: Card) -> Iterator[Table]:
             )
         )
     if rows:
-        columns = ["score", "metric", "#promoted", "#now", "#change", "#may fall by", "fell"]
+        columns = ["score", "metric", "#n", "#promoted", "#now", "#change", "#may fall by", "fell"]
         yield table("Scores of the last phase", columns, rows)
 
 

@@ -8,8 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.benchmarks.samples import Answers, Items, Key, is_guessing, paired_change
-from tasks.benchmarks.scores import items_of_all, lower_is_better, metrics
+from tasks.benchmarks.samples import Answers, Items, Key, paired_change
+from tasks.benchmarks.scores import (
+    asked_words,
+    is_guessing,
+    items_of_all,
+    lower_is_better,
+    metrics,
+    published,
+    sources_of,
+)
 from tasks.report.blocks import (
     Block,
     Cell,
@@ -56,6 +64,13 @@ class Change:
         if abs(self.value) <= max(2 * (self.stderr or 0.0), SMALLEST_CHANGE):
             return "soft"
         return "up" if (self.value < 0) == lower_is_better(metric) else "down"
+
+    def with_interval(self) -> str:
+        """The change with its 95 % interval: "+0.340 [+0.247, +0.433]"."""
+        if self.stderr is None:
+            return str(self)
+        low, high = (self.value + sign * 1.96 * self.stderr for sign in (-1, 1))
+        return f"{self.value:+.3f} [{low:+.3f}, {high:+.3f}]".replace("-", "−")
 
     def __str__(self) -> str:
         error = "" if self.stderr is None else f" ± {self.stderr:.3f}"
@@ -160,11 +175,12 @@ def benchmarks(numbers: Mapping[str, Any]) -> Section | None:
     long_text = [task for task in whole if task.startswith(f"{LONG_TEXT}/")]
     told = (
         "Value ± standard error, and below it the change against "
-        f"{next(iter(scores))} ± the error of the change. Where both models were given the same "
-        "items, that is the error of the items' own differences (paired). Bits per byte compare "
-        "models with different vocabularies: lower is better."
+        f"{next(iter(scores))} with its 95 % interval. Where both models were given the same "
+        "items, that is of the items' own differences (paired). Bits per byte compare models with "
+        "different vocabularies: lower is better."
     )
     blocks: list[Block] = [Text(told)]
+    blocks += [Text(words) for words in sources_of(r for f in scores.values() for r in f.values())]
     if numbers["not_decontaminated"]:
         blocks.append(Text(f"* Not decontaminated: {', '.join(numbers['not_decontaminated'])}."))
     blocks.append(score_table("Scores", whole, numbers))
@@ -209,15 +225,16 @@ def score_table(
         if metric.startswith(NO_SCORES) == aside
     )
     lines: list[tuple[Value, ...]] = []
+    known = {key: published([f.get(key[0], {}) for f in scores.values()], *key) for key in keys}
     for row, metric in keys:
         given = [found.get(row, {}) for found in scores.values()]
         star = " *" if row in numbers["not_decontaminated"] else ""
         expected = numbers["chance"].get(row, {}).get(metric)
-        n = items_of_all(given, metric)
+        n, asked = items_of_all(given, metric), [asked_words(found, metric) for found in given]
         lines.append(
             (
                 f"{row.removeprefix(prefix)}{star}",
-                metric,
+                Cell(metric, small=next(filter(None, asked), ""), tone="soft"),
                 Cell(
                     n, small=f"guessing {expected:.3f}" if expected is not None else "", tone="soft"
                 ),
@@ -230,9 +247,15 @@ def score_table(
                     )
                     for model, values in zip(scores, given, strict=True)
                 ),
+                *([_published(known[row, metric])] if any(known.values()) else []),
             )
         )
-    return table(caption, ["task", "metric", "#n", *(f"#{model}" for model in scores)], lines)
+    columns = ["task", "metric", "#n", *(f"#{model}" for model in scores)]
+    return table(caption, [*columns, *(["published"] if any(known.values()) else [])], lines)
+
+
+def _published(known: Mapping[str, float]) -> str:
+    return ", ".join(f"{value:.3f} {system}" for system, value in known.items())
 
 
 def _cell(
@@ -246,7 +269,7 @@ def _cell(
     if changed is None:
         return Cell(text)
     found = Change(*changed)
-    return Cell(text, small=str(found), tone=found.tone(metric))
+    return Cell(text, small=found.with_interval(), tone=found.tone(metric))
 
 
 def by_position(scores: Scores) -> dict[str, dict[str, list[tuple[float, float]]]]:

@@ -25,7 +25,7 @@ class ReportParameters(Parameters):
 
 STAGE = Stage(
     "report",
-    version=6,
+    version=7,
     parameters=ReportParameters,
     run="tasks.report.run:run",
     summary="one HTML page from manifests",

@@ -45,6 +45,7 @@ def summary(inputs: Inputs) -> dict[str, Any]:
             for artifact in inputs.get("cut", ())
             for cut in artifact.statistics.get("cutoffs", ())
         ],
+        "not_deduplicated": not_deduplicated(inputs),
         "duplicates": next((artifact.statistics for artifact in inputs.get("dedup", ())), {}),
         "clusters": largest_clusters(inputs),
         "tokenizer": next((artifact.statistics for artifact in inputs.get("tokenizer", ())), {}),
@@ -94,7 +95,10 @@ def funnel(inputs: Inputs) -> list[dict[str, Any]]:
             for artifact in inputs.get("cut", ()):
                 steps += _cut_steps(artifact, source)
             for artifact in inputs.get("dedup", ()):
-                steps.append(("dedup", *_total(artifact, source, "kept")))
+                if source in _compared(artifact):
+                    steps.append(("dedup", *_total(artifact, source, "kept")))
+                else:
+                    steps.append(("not deduplicated", *steps[-1][1:]))
         rows.append(
             {
                 "source": source,
@@ -105,6 +109,23 @@ def funnel(inputs: Inputs) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _compared(dedup: Artifact) -> set[str]:
+    """The sources whose documents dedup compared."""
+    return {given.name for given in dedup.manifest.inputs.get("documents", ())}
+
+
+def not_deduplicated(inputs: Inputs) -> dict[str, int]:
+    """Source with `dedup: false` -> its documents, which were compared with none; none where no
+    documents are deduplicated.
+    """
+    compared = set[str]().union(*(_compared(artifact) for artifact in inputs.get("dedup", ())))
+    return {
+        artifact.name: artifact.ledger.documents("kept")
+        for artifact in inputs.get("select", ())
+        if compared and artifact.name not in compared
+    }
 
 
 def _cut_steps(cut: Artifact, source: str) -> list[tuple[str, int, int | None]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from infra.store import Artifact
 from tasks.benchmarks.samples import BITS, paired_change, read_items
-from tasks.benchmarks.scores import lower_is_better, metrics
+from tasks.benchmarks.scores import counting, items_of_all, lower_is_better
 from tasks.scorecard.stage import Fall, ScorecardParameters
 
 BASE = "base"
@@ -17,8 +17,6 @@ BASE = "base"
 
 _TEXTS = ("heldout/", "earlier/")
 _NOT_JUDGED = ("long-text/",)
-_SECOND = ("acc_norm",)
-"""Metrics that say the same as another of their row, which is judged."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,8 @@ class Change:
     fall: float
     limit: float | None
     allowed: str = ""
+    n: str = ""
+    """What it was scored on: "1,000", and per model where they differ."""
 
     @property
     def refused(self) -> bool:
@@ -76,11 +76,7 @@ def _judged(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[st
         group = any(row.startswith(f"{other}/") for other in new)
         if group or row not in old or row.startswith(_NOT_JUDGED):
             continue
-        if row.startswith(_TEXTS):
-            names = [BITS]
-        else:
-            names = [name for name in metrics(new[row]) if not name.endswith(_SECOND)]
-        for metric in names:
+        for metric in [BITS] if row.startswith(_TEXTS) else counting(new[row]):
             if old[row].get(metric) is not None and new[row].get(metric) is not None:
                 yield row, metric
 
@@ -110,5 +106,15 @@ def _change(
     if allowed is not None and allowed.in_errors and limit is not None:
         words += f", {limit:.4f}"
     return Change(
-        row, metric, before, now, difference, error, pair is not None, max(worse, 0.0), limit, words
+        row,
+        metric,
+        before,
+        now,
+        difference,
+        error,
+        pair is not None,
+        max(worse, 0.0),
+        limit,
+        words,
+        items_of_all([old, new], metric),
     )

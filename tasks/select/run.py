@@ -34,6 +34,7 @@ def run(context: Context) -> Outcome:
     }
     results = context.map(write_lines, final)
     statistics: dict[str, Any] = {"categories": _categories(results)}
+    statistics["deduplicated"] = context.optional("dedup") is not None
     if parameters.index and context.optional("signatures"):
         written = context.map(write_survivors, {f"index.{key}": item for key, item in work.items()})
         statistics["index"] = index_statistics(written.values(), context.input("signatures"))

@@ -254,7 +254,7 @@ STAGE = Stage(
     summary="the base's tokenizer unchanged or extended, or a new one trained from bytes",
     section="tokenizer",
     inputs=(
-        Role("select", ("select",), many=True, optional=True),
+        Role("select", ("select",), many=True, optional=True, content=True),
         Role("base", ("tokenizer", "model", "training"), optional=True),
     ),
     outputs=(

@@ -21,6 +21,7 @@ from tasks.checkpoints.text_files import read_json, write_json
 from tasks.documents.bins import category_of
 from tasks.documents.selected import HELD_OUT_FOLDER
 from tasks.training.monitoring.names import EVALUATIONS, METRICS, SAMPLES, TENSORBOARD, in_words
+from tasks.training.origin import refuse_other_tokenizer
 from tasks.training.spec import CHECKPOINTS, STOP, resume_place
 from tasks.training.stage import TrainingParameters
 from tasks.training.supervision.supervise import GRACE_S, Listener, Stopped, Supervisor
@@ -153,6 +154,7 @@ def _spec(context: Context, scratch: Path) -> dict[str, Any]:
         previous.folder("checkpoint"), parameters.context, scratch / "previous"
     )
     require_positions(checkpoint, parameters.sequence_length)
+    refuse_other_tokenizer(previous, context.many("bins"))
     added = previous.statistics.get("new_tokens", 0)
     size = previous.statistics.get("tokenizer_size", 0)
     records = context.attempt.records.local_root

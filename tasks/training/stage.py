@@ -194,7 +194,7 @@ STAGE = Stage(
     section="training",
     inputs=(
         Role("previous", ("model", "training")),
-        Role("bins", ("binning",), many=True),
+        Role("bins", ("binning",), many=True, content=True),
         Role("heldout", ("select",), many=True, optional=True, identity=False),
     ),
     outputs=(

@@ -67,10 +67,9 @@ def save(page: Page, name: str, height: int = HEIGHT) -> None:
 def main(address: str, name: str) -> None:
     """Take all pictures."""
     run = run_called(address, name)
-    phases = ask(
-        address, "flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [run["id"]]}}}
-    )
-    phase = [one for one in phases if ": training/" in one["name"]][-1]
+    chosen = {"flow_runs": {"parent_flow_run_id": {"any_": [run["id"]]}}}
+    stages = ask(address, "flow_runs/filter", chosen | {"sort": "START_TIME_DESC"})
+    phase = next(one for one in stages if ": training/" in one["name"])
     pages = f"{address}/v2"
     with Chromium() as browser:
         page = browser.open(f"{pages}/runs/flow-run/{run['id']}?tab=Artifacts", width=WIDTH)
@@ -79,10 +78,7 @@ def main(address: str, name: str) -> None:
         save(page, "dashboard-run")
         page.go(f"{pages}/artifacts/artifact/{card_of(address, phase, 'loss')['id']}")
         page.wait_for("[...document.images].some(image => image.naturalWidth > 300)")
-        save(page, "dashboard-loss", 480)
-        page.go(f"{pages}/artifacts/artifact/{card_of(address, run, 'benchmarks')['id']}")
-        page.wait_for_text("bits_per_byte")
-        save(page, "dashboard-benchmarks", 480)
+        save(page, "dashboard-loss", 620)
         cut = next(
             one for one in ask(address, "deployments/filter", {}) if one["name"].endswith("-cut")
         )

@@ -15,10 +15,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -105,15 +106,12 @@ def postgres(folder: Path) -> Iterator[str]:
     if found is None:
         pytest.skip("Postgres is not installed (Debian: apt install postgresql)")
     binaries, port = Path(found).resolve().parent, free_port()
-    data = folder / "postgres"
-    data.mkdir()
-    # Postgres refuses to run as root.
+    # Postgres refuses to run as root, and no other user may enter pytest's folders
     user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    data = Path(tempfile.mkdtemp(prefix="puna-postgres-"))
+    (folder / "postgres").symlink_to(data)
     if user:
         shutil.chown(data, "postgres")
-        for parent in (folder, *folder.parents)[:4]:  # pytest's folders are closed to others
-            if parent.name:
-                parent.chmod(parent.stat().st_mode | 0o011)
 
     def do(*words: str) -> None:
         subprocess.run([*user, *words], check=True, capture_output=True, cwd="/")
@@ -126,6 +124,7 @@ def postgres(folder: Path) -> Iterator[str]:
         yield f"postgresql+asyncpg://prefect@127.0.0.1:{port}/postgres"
     finally:
         do(control, "-D", str(data), "-m", "immediate", "stop")
+        shutil.rmtree(data)
 
 
 @dataclass
@@ -135,6 +134,7 @@ class Duty:
     folder: Path
     environment: dict[str, str] = field(repr=False)
     server: Service = field(default_factory=lambda: Service([], {}, Path(), Path()))
+    workers: list[Service] = field(default_factory=list)
 
     def find_server(self) -> None:
         """Use the server that a command has started by itself."""
@@ -161,15 +161,23 @@ class Duty:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def worker(self, name: str = "worker") -> Service:
-        """A worker, as `puna deploy` says to start one; not started yet."""
-        command = [sys.executable, "-m", "prefect", "worker", "start", "-p", "puna", "-t"]
-        return Service(
-            [*command, "process", "--name", name],
-            self.environment,
-            self.folder,
-            self.folder / f"{name}.log",
-        )
+    def worker(self, name: str = "worker", before: Sequence[str] = ()) -> Service:
+        """A worker, as `puna deploy` says to start one; not started yet. `before`: what starts it,
+        as an image's entry point does.
+        """
+        command = [*before, sys.executable, "-m", "prefect", "worker", "start", "-p", "puna", "-t"]
+        log = self.folder / f"{name}.log"
+        made = Service([*command, "process", "--name", name], self.environment, self.folder, log)
+        self.workers.append(made)
+        return made
+
+    def leave_nothing(self) -> None:
+        """End workers and runs that a test has left, as one that failed does."""
+        for worker in self.workers:
+            worker.stop()
+        for process in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
 
     @contextlib.contextmanager
     def working(self, name: str = "worker") -> Iterator[Service]:
@@ -276,10 +284,13 @@ class Duty:
 
 
 def surroundings(folder: Path) -> dict[str, str]:
-    """Variables of programs whose home is a folder; nothing of the user's own is touched."""
+    """Variables of programs whose home is a folder; nothing of the user's own is touched. Compiled
+    loops are cached beside it, for all tests of a session.
+    """
     own = ("PREFECT_", "PUNA_", "AWS_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(own)}
-    home = {"HOME": str(folder), "PREFECT_HOME": str(folder / "prefect")}
+    home = {"HOME": str(folder), "XDG_CACHE_HOME": str(folder.parent / "cache")}
+    home |= {"PREFECT_HOME": str(folder / "prefect")}
     return kept | home | {"PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 
 
@@ -290,6 +301,7 @@ def alone(folder: Path) -> Iterator[Duty]:
     try:
         yield duty
     finally:
+        duty.leave_nothing()
         duty.environment.pop("PREFECT_API_URL", None)
         duty.puna("dashboard", "stop")
 
@@ -322,4 +334,5 @@ def on_duty(folder: Path) -> Iterator[Duty]:
             wait_for("Prefect's server", duty.is_healthy, START_S)
             yield duty
         finally:
+            duty.leave_nothing()
             server.stop()

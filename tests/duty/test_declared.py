@@ -16,8 +16,8 @@ from tests.duty.services import Duty
 pytestmark = [pytest.mark.duty, pytest.mark.timeout(900)]
 
 SAME = (
-    *("entrypoint", "parameters", "tags", "description", "pull_steps", "work_pool_name"),
-    *("concurrency_options", "enforce_parameter_schema", "parameter_openapi_schema", "paused"),
+    *("entrypoint", "tags", "description", "pull_steps", "work_pool_name"),
+    *("concurrency_options", "enforce_parameter_schema", "paused"),
 )
 """What both ways of deploying must put on the server."""
 
@@ -26,7 +26,7 @@ def prefect(duty: Duty, *words: str) -> str:
     """Run Prefect's own command, which must end well; returns what it prints."""
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", *words],
-        env=duty.environment,
+        env=duty.environment | {"PWD": str(duty.folder)},  # as a shell sets it
         cwd=duty.folder,
         capture_output=True,
         text=True,
@@ -63,12 +63,11 @@ def test_both_ways_put_the_same_on_the_server_and_workers_run_it(duty: Duty) -> 
         with duty.working():
             for name in ("puna/tiny", "puna-stage/tiny-select", "puna-maintenance/tiny"):
                 run = duty.ended(duty.start(name))
-                assert run["state_name"] == "Completed", (name, run["state"])
+                assert run["state_name"] == "Completed", (name, run["state"]["message"])
     finally:
         duty.environment["PATH"] = path
-    assert [run["status"] for run in Store.at(str(duty.folder / "declared")).runs()] == [
-        "completed"
-    ]
+    records = list(Store.at(str(duty.folder / "declared")).runs())
+    assert [record["status"] for record in records] == ["completed"] * 2
     duty.puna("deploy", *words)
     ours = deployed(duty)
     assert set(declared) == set(ours) >= {"puna/tiny", "puna-stage/tiny-cut"}
@@ -76,6 +75,12 @@ def test_both_ways_put_the_same_on_the_server_and_workers_run_it(duty: Duty) -> 
         assert declared[name]["id"] == one["id"]
         assert schedules(declared[name]) == schedules(one), name
         assert {key: declared[name][key] for key in SAME} == {key: one[key] for key in SAME}, name
+        given = declared[name]["parameters"]
+        if "recipe" in given:  # relative in the file, which another machine may read
+            given = given | {"recipe": str(duty.folder / given["recipe"])}
+        assert given == one["parameters"], name
+        forms = [d["parameter_openapi_schema"] for d in (declared[name], one)]
+        assert forms[0]["properties"] == forms[1]["properties"], name
         limits = [(d["global_concurrency_limit"] or {}).get("limit") for d in (declared[name], one)]
         assert limits[0] == limits[1], name
         variables = [d["job_variables"] for d in (declared[name], one)]

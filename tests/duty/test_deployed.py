@@ -69,10 +69,31 @@ def test_a_schedule_goes_when_it_is_deployed_without(duty: Duty) -> None:
     duty.ask(f"/deployments/{id}/schedule", window)
     times = Counter(run["expected_start_time"] for run in duty.runs("puna/tiny"))
     assert times and set(times.values()) == {2}  # one minute, two schedules, two runs
+    for schedule in duty.deployment("puna/tiny")["schedules"]:  # switched off for tonight
+        path = f"/deployments/{id}/schedules/{schedule['id']}"
+        duty.ask(path, {"active": False}, method="PATCH")
+    duty.puna("deploy", "tiny.yaml", "--cron", "0 4 * * *")
+    (schedule,) = duty.deployment("puna/tiny")["schedules"]
+    assert schedule["active"] and schedule["schedule"]["cron"] == "0 4 * * *"
     duty.puna("deploy", "tiny.yaml")
     found = duty.deployment("puna/tiny")
     assert found["id"] == id and found["schedules"] == []
     assert duty.runs("puna/tiny") == []
+
+
+@pytest.mark.parametrize(("overlap", "second"), [("skip", "Cancelled"), ("queue", "Completed")])
+def test_what_a_run_does_that_is_due_while_another_runs(
+    duty: Duty, overlap: str, second: str
+) -> None:
+    name = f"overlap-{overlap}"
+    words = ["-s", f"name={name}", "--overlap", overlap, "--store", name]
+    duty.puna("deploy", "tiny.yaml", *words)
+    ids = [duty.start(f"puna/{name}") for _ in range(2)]
+    with duty.working():
+        runs = [duty.ended(id) for id in ids]
+    assert sorted(run["state_name"] for run in runs) == sorted(["Completed", second])
+    times = sorted((run["start_time"], run["end_time"]) for run in runs if run["start_time"])
+    assert len(times) == 1 or times[0][1] <= times[1][0]  # one after the other
 
 
 def test_a_stage_from_the_form_computes_nothing_before_it_again(duty: Duty) -> None:

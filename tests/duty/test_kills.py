@@ -5,6 +5,7 @@ who is told, and where the next run goes on.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -54,22 +55,28 @@ def shorten(duty: Duty, seconds: int) -> None:
     duty.ask(f"/automations/{found['id']}", changed, method="PUT")
 
 
-def checkpoints(store: Store) -> set[int]:
-    """Steps of the checkpoints of the phase that trains."""
+def checkpoints(store: Store) -> set[tuple[str, int]]:
+    """Version and step of the checkpoints of the phase that trains."""
     assert store.root.local_root is not None
     found = store.root.local_root.glob("training/first/*/*/scratch/training/checkpoints/step-*")
-    return {int(path.name.partition("-")[2]) for path in found if path.name[5:].isdecimal()}
+    return {
+        (path.parts[-6], int(path.name.partition("-")[2]))
+        for path in found
+        if path.name.partition("-")[2].isdecimal()
+    }
 
 
-def begin(duty: Duty, store: Store) -> str:
+def begin(duty: Duty, store: Store, **parameters: Any) -> str:
     """Start a run; returns its id when the phase trains and has written a checkpoint, which must be
-    later than those of the runs before it.
+    later than those that runs before it wrote of the same version.
     """
     before = checkpoints(store)
-    id = duty.start("puna/small")
+    id = duty.start("puna/small", **parameters)
     new = wait_for("a checkpoint", lambda: checkpoints(store) - before, 300)
-    print(f"checkpoints before: {sorted(before)}; the next: {min(new)}")
-    assert min(new) > max(before, default=0)
+    version, step = min(new)
+    last = max((at for of, at in before if of == version), default=0)
+    print(f"a checkpoint at step {step}, after those up to step {last}")
+    assert step > last
     return id
 
 
@@ -135,7 +142,7 @@ def test_killed_runs_are_told_of_and_the_next_one_goes_on(
     # the server too: the run waits for it
     duty.server.signal(signal.SIGKILL)
     killed = time.monotonic()
-    time.sleep(5)
+    time.sleep(20)  # cards, logs and heartbeats have nowhere to go
     duty.server.start()
     wait_for("Prefect's server", duty.is_healthy, 120)
     print(
@@ -143,9 +150,57 @@ def test_killed_runs_are_told_of_and_the_next_one_goes_on(
     )
     run = duty.ended(id, within_s=500)
     print(f"{run['state_name']} after {time.monotonic() - killed:.0f} s")
-    assert run["state_type"] == "COMPLETED", run["state"]
+    assert run["state_type"] == "COMPLETED", run["state"]["message"]
     assert set(stages_of(duty, id).values()) == {"COMPLETED"}
     # it left nothing behind, and nobody was told of anything else
     assert not leases(store)
     assert told_of(told, "Crashed") == len(told[1]) == 2
     assert [run["status"] for run in store.runs()] == ["crashed", "crashed", "completed"]
+
+
+def test_cancel_and_a_worker_that_is_stopped_let_training_write_a_checkpoint(
+    duty: Duty, store: Store
+) -> None:
+    other = {"overrides": ["training.optimizer.lr=2e-3"]}
+    worker = duty.worker("third")
+    worker.start()
+    id = begin(duty, store, **other)
+    before = checkpoints(store)
+    duty.ask(f"/flow_runs/{id}/set_state", {"state": {"type": "CANCELLING"}})
+    asked = time.monotonic()
+    run = duty.ended(id, within_s=90)
+    print(f"Cancel: {run['state_name']} after {time.monotonic() - asked:.0f} s")
+    assert run["state_type"] == "CANCELLED"
+    assert {step % STEPS for _, step in checkpoints(store) - before} != {0}
+    assert set(stages_of(duty, id).values()) <= {"CANCELLED", "COMPLETED"}
+    # SIGTERM of worker and run, as a service manager sends it
+    id = begin(duty, store, **other)
+    before = checkpoints(store)
+    assert worker.process is not None
+    os.killpg(worker.process.pid, signal.SIGTERM)
+    asked = time.monotonic()
+    run = duty.ended(id, within_s=90)
+    print(f"SIGTERM: {run['state_name']} after {time.monotonic() - asked:.0f} s:", end=" ")
+    print(run["state"]["message"], stages_of(duty, id))
+    worker.process.wait(60)
+    assert {step % STEPS for _, step in checkpoints(store) - before} != {0}
+    assert run["state_type"] == "CRASHED" and not duty.processes()
+
+
+def test_a_container_that_is_stopped_writes_a_checkpoint(duty: Duty, store: Store) -> None:
+    """Docker and Kubernetes tell its first process alone, which in the image is tini."""
+    tini = shutil.which("tini")
+    if tini is None:
+        pytest.skip("needs tini (Debian: apt install tini)")
+    worker = duty.worker("fourth", before=[tini, "-s", "-g", "--"])
+    worker.start()
+    id = begin(duty, store, overrides=["training.optimizer.lr=1e-3"])
+    before = checkpoints(store)
+    worker.signal(signal.SIGTERM)
+    asked = time.monotonic()
+    wait_for("the end of all processes", lambda: not duty.processes(), 100)
+    print(f"its processes have ended after {time.monotonic() - asked:.0f} s")
+    assert {step % STEPS for _, step in checkpoints(store) - before} != {0}
+    assert not leases(store)
+    run = duty.ended(id, within_s=200)
+    print(f"{run['state_name']} after {time.monotonic() - asked:.0f} s: {run['state']['message']}")

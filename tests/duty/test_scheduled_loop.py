@@ -21,12 +21,13 @@ NOTHING_NEW_S = 15
 
 
 def ended(duty: Duty) -> list[dict[str, Any]]:
-    """The runs that have ended, in the order of their times, but for those that were left out."""
-    return [
-        run
-        for run in duty.runs("puna/monthly")
-        if run["end_time"] and run["state_name"] != "Skipped"
-    ]
+    """The runs that have ended, but for those that were left out, in the order of their ends: a
+    run that waited for another may end after one of a later time.
+    """
+    runs = [run for run in duty.runs("puna/monthly") if run["end_time"]]
+    return sorted(
+        (run for run in runs if run["state_name"] != "Skipped"), key=lambda run: run["end_time"]
+    )
 
 
 def next_end(duty: Duty, begun: int, *names: str) -> dict[str, Any]:

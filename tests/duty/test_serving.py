@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -76,8 +75,6 @@ def test_a_run_comes_with_its_time_and_an_interrupt_ends_it_all(duty: Duty) -> N
         wait_for("no run that is begun", lambda: not {*states(duty)} & {"Submitting"}, 120)
     finally:
         second.stop()
-        for process in duty.processes():
-            os.kill(process, signal.SIGKILL)
     assert {run["status"] for run in Store.at(str(duty.folder / "store")).runs()} <= {
         "completed",
         "interrupted",

@@ -4,6 +4,7 @@ process.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def run_turn(recipe: Path, store: Path, engine: EngineConfig) -> dict[str, Any]:
     assert prepared.turn is not None
     run, stated = new_run_id(prepared.recipe.name), prepared.stated.data()
     record = RunRecord(prepared.store, run, prepared.plan, [], stated, prepared.turn.continues)
-    results.built = build_plan(prepared, engine, run)
+    build_plan(prepared, engine, run, results)
     verdict = conclude(prepared, results.artifacts(), run)
     assert verdict is not None
     results.promotion = verdict.to_json()
@@ -63,13 +64,18 @@ def run_turn(recipe: Path, store: Path, engine: EngineConfig) -> dict[str, Any]:
     return results.to_json(run, status)
 
 
-def build_plan(prepared: Prepared, engine: EngineConfig, run: str = "") -> dict[str, Artifact]:
+def build_plan(
+    prepared: Prepared, engine: EngineConfig, run: str = "", results: Results | None = None
+) -> dict[str, Artifact]:
     """Build what is to run; returns `stage/name` -> artifact of that."""
-    built: dict[str, Artifact] = {}
+    results = results or Results(prepared.plan)
+    built = results.built
 
     with engines.start(engine) as started:
 
         def one(step: Step, inputs: Mapping[str, tuple[Artifact, ...]]) -> Artifact:
+            if step.state == "hit" and step.artifact is not None:
+                return step.artifact
             order = Order(
                 step.node.stage,
                 step.node.name,
@@ -90,7 +96,8 @@ def build_plan(prepared: Prepared, engine: EngineConfig, run: str = "") -> dict[
                 prepared.store.set_reference(prepared.recipe.name, artifact, LATEST)
             return artifact
 
-        walk(prepared.plan, one, built, side_by_side=started.workers)
+        settle = functools.partial(results.settle, prepared.store)
+        walk(prepared.plan, one, built, settle=settle, side_by_side=started.workers)
     return built
 
 

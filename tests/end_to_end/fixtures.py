@@ -144,7 +144,15 @@ def marked_processes(mark: str) -> list[str]:
 
 
 PLANTED_SECRET = "correct-horse-battery-staple"
-"""In the environment of every command, and nowhere else: see `test_run.py`."""
+"""In the environment of every command (`PLANTED`), and nowhere else: see `test_run.py`."""
+
+PLANTED = {
+    "PLANTED_TOKEN": PLANTED_SECRET,
+    "AWS_SECRET_ACCESS_KEY": f"aws-{PLANTED_SECRET}",
+    "HF_TOKEN": f"hf-{PLANTED_SECRET}",
+    "WANDB_API_KEY": f"wandb-{PLANTED_SECRET}",
+    "HTTPS_PROXY": f"http://me:{PLANTED_SECRET}@127.0.0.1:9",
+}
 
 
 @pytest.fixture(scope="session")
@@ -158,7 +166,7 @@ def puna(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Puna]:
         "PREFECT_HOME": str(home / "prefect"),
         "XDG_CACHE_HOME": str(home / "cache"),
         "HOME": str(home),
-        "PLANTED_TOKEN": PLANTED_SECRET,
+        **PLANTED,
     }
     # Compiled loops are named by their code: homes share them, and compile them once.
     compiled = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "puna", "compiled")
@@ -203,6 +211,6 @@ def small_run(puna: Puna, tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     folder = tmp_path_factory.mktemp("small")
     write_world(folder / "world", pages=96)
     recipe = write_recipe(folder / "world")
-    done = puna("run", recipe, "--store", folder / "store", "--json")
+    done = puna("run", recipe, "--store", folder / "store", "--json", timeout_s=850)
     assert done.returncode == 0, done.stderr
     return SmallRun(recipe, folder / "store", done)

@@ -51,6 +51,26 @@ def test_a_threshold_of_dedup_reruns_dedup_and_what_follows(
     )
 
 
+def test_a_threshold_that_drops_nothing_trains_nothing_again(
+    puna: Puna, small_run: SmallRun
+) -> None:
+    change = ("-s", "sources.crawl.langid.keep.threshold=0.4001", "--store", small_run.url)
+    planned = puna("plan", small_run.recipe, *change, "--json")
+    whys = {f"{s['stage']}/{s['name']}": s["why"] for s in planned.json["stages"]}
+    assert planned.results()["training/first"] == "run"
+    assert whys["tokenizer/main"].endswith("changed, unless it turns out to hold the same")
+    done = puna("run", small_run.recipe, *change, "--json")
+    assert done.returncode == 0, done.stderr
+    assert built(done) == {
+        "cut/main", "dedup/main", "select/crawl", "select/letters", "report/small"
+    }  # fmt: skip
+    assert "hit     training/first  what it reads holds the same as before" in done.stderr
+    first = {f"{s['stage']}/{s['name']}": s["version"] for s in small_run.done.json["stages"]}
+    again = {f"{s['stage']}/{s['name']}": s["version"] for s in done.json["stages"]}
+    assert again["training/second"] == first["training/second"]
+    assert set(puna("plan", small_run.recipe, *change, "--json").results().values()) == {"hit"}
+
+
 def test_the_last_phases_mixture_reruns_it_its_evaluation_and_the_report(
     puna: Puna, small_run: SmallRun, tmp_path: Path
 ) -> None:

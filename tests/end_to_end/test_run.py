@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows.monitoring.flow_runs import short_name
-from tests.end_to_end.fixtures import PLANTED_SECRET, Puna, SmallRun
+from tests.end_to_end.fixtures import PLANTED, PLANTED_SECRET, Puna, SmallRun
 
 pytestmark = pytest.mark.timeout(
     900
@@ -24,7 +24,7 @@ STAGE_KEYS = {"stage", "name", "version", "result", "why", "seconds", "path"}
 def test_the_json_object_is_that_of_the_design(small_run: SmallRun) -> None:
     result = small_run.done.json
     *before, last = result
-    assert before == ["run", "recipe", "status", "stages", "places", "report", "scores"]
+    assert before == ["run", "recipe", "status", "stages", "places", "report", "scores", "changes"]
     assert last == "notes"
     assert result["recipe"] == "small" and result["status"] == "completed"
     assert all(set(stage) == STAGE_KEYS for stage in result["stages"])
@@ -44,15 +44,17 @@ def test_a_secret_of_the_environment_is_written_nowhere(puna: Puna, small_run: S
     """Not into the store with its logs, reports and TensorBoard files, nor Prefect's database."""
     run = small_run.done.json["run"].encode()
     told = small_run.done.stdout + small_run.done.stderr
-    assert puna.environment["PLANTED_TOKEN"] == PLANTED_SECRET not in told
-    with_run = set()
+    assert PLANTED_SECRET not in told and puna.environment.items() >= PLANTED.items()
+    with_run, names = set(), set()
     for place in (small_run.url, puna.home):
         for file in place.rglob("*"):
             if file.is_file() and not file.is_symlink():
                 content = file.read_bytes()
                 assert PLANTED_SECRET.encode() not in content, file
+                names.add(file.name)
                 with_run |= {file.name.partition(".")[0]} if run in content else set()
     assert {"manifest", "prefect"} <= with_run  # that is where it would be
+    assert any("tfevents" in name for name in names)
 
 
 WITHOUT_DOCUMENTS = {"language_model", "tokenizer", "model", "training", "evaluation", "report"}

@@ -11,12 +11,14 @@ from flows.planning.wiring import stages
 from flows.recipe.read import read_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
-BLOCKS = re.findall(
-    r"```yaml\n(.*?)```", (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8"), re.DOTALL
-)
-
-
-NAMED = {re.findall(r"^name: (\S+)", block, re.MULTILINE)[0]: block for block in BLOCKS}
+NAMED = {
+    name: block
+    for page in ("recipes.md", "tutorial.md")
+    for block in re.findall(
+        r"```yaml\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.DOTALL
+    )
+    for name in re.findall(r"^name: (\S+)", block, re.MULTILINE)
+}
 
 
 @pytest.mark.parametrize("name", NAMED)

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flows.planning.looping.history import History, PastRun
+from flows.recipe.evaluated import EvaluationSection
 from flows.recipe.references import ArtifactReference
-from flows.recipe.sections import EvaluationSection, Recipe
+from flows.recipe.sections import Recipe
 from infra.differences import differences
 from tasks.cut.stage import STAGE as CUT
 from tasks.language_model.stage import STAGE as LANGUAGE_MODEL
@@ -151,7 +152,8 @@ def _evaluation(recipe: Recipe) -> EvaluationSection | None:
     asked = recipe.evaluated_models()
     models = dict.fromkeys(name for name in asked if name in (*phases, "model"))
     models |= dict.fromkeys(phases[-1:])
-    return recipe.evaluation.model_copy(update={"models": ("base", *models)})
+    others = [one for one in recipe.evaluation.models or () if not isinstance(one, str)]
+    return recipe.evaluation.model_copy(update={"models": ("base", *models, *others)})
 
 
 def _same_percentiles(recipe: Recipe, last: PastRun) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from flows.recipe.checks.names import unknown_names
@@ -14,15 +15,17 @@ if TYPE_CHECKING:
 
 def check_dedup(recipe: Recipe) -> list[str]:
     """What dedup names exists; without dedup, nothing may depend on it."""
+    meaningless = list(_check_sources(recipe))
     if recipe.dedup is not None:
         return [
+            *meaningless,
             *_check_crawls(recipe, recipe.dedup),
             *_check_preferences(recipe, recipe.dedup),
             *_check_history(recipe, recipe.dedup),
         ]
     if not recipe.categories():
-        return []
-    problems = []
+        return meaningless
+    problems = meaningless
     if recipe.select.heldout is not None:
         problems.append(
             "select.heldout: without dedup, copies of held-out text would be trained on; write "
@@ -36,6 +39,20 @@ def check_dedup(recipe: Recipe) -> list[str]:
     return problems
 
 
+def _check_sources(recipe: Recipe) -> Iterator[str]:
+    """A source says whether it is deduplicated only where anything is."""
+    for name, source in recipe.sources.items():
+        if "dedup" not in source.model_fields_set:
+            continue
+        if recipe.dedup is None:
+            yield f"sources.{name}.dedup: the recipe says `dedup: null`, so nothing is; remove it"
+        elif source.category is None:
+            yield (
+                f"sources.{name}.dedup: the source has no category, so no training reads it and it "
+                "is not deduplicated; remove it"
+            )
+
+
 def _check_crawls(recipe: Recipe, dedup: DedupSection) -> list[str]:
     named = [source for crawl in dedup.crawls for source in crawl]
     reference_only = [
@@ -43,7 +60,12 @@ def _check_crawls(recipe: Recipe, dedup: DedupSection) -> list[str]:
         for name in named
         if name in recipe.sources and recipe.sources[name].category is None
     ]
-    return [*unknown_names("dedup.crawls", named, recipe.sources), *reference_only]
+    apart = [
+        f"dedup.crawls: {name!r} has `dedup: false`; remove one of the two"
+        for name in named
+        if name in recipe.sources and not recipe.sources[name].dedup
+    ]
+    return [*unknown_names("dedup.crawls", named, recipe.sources), *reference_only, *apart]
 
 
 def _check_preferences(recipe: Recipe, dedup: DedupSection) -> list[str]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, get_args
 
 from flows.recipe.checks.names import unknown_names
 from flows.recipe.errors import nearest
-from tasks.benchmarks.model import QUESTIONS_ONLY
+from flows.recipe.references import ArtifactReference, is_artifact
+from tasks.benchmarks.model import QuestionProtocol
+from tasks.evaluation.stage import cannot_be_asked
 
 if TYPE_CHECKING:
-    from flows.recipe.sections import EvaluationSection, Recipe
+    from flows.recipe.evaluated import EvaluationSection
+    from flows.recipe.sections import Recipe
 
 
 def check_searched_benchmarks(recipe: Recipe) -> list[str]:
@@ -48,11 +51,41 @@ def check_evaluated_models(recipe: Recipe) -> list[str]:
     known = []
     if recipe.model is not None:
         known += ["base", "model"] if recipe.model.base else ["model"]
+    elif recipe.training is not None and recipe.training.origin is not None:
+        known.append("base")
     known += phases
-    problems += unknown_names("evaluation.models", section.models, known)
-    if not known:
+    own = [name for name in section.models or () if isinstance(name, str)]
+    problems += unknown_names("evaluation.models", own, known)
+    problems += _check_others(recipe, known)
+    if not known and not recipe.other_models():
         problems.append("evaluation: there is no model; add a model section")
     return problems
+
+
+def _check_others(recipe: Recipe, known: Sequence[str]) -> Iterator[str]:
+    """Models of elsewhere have names of their own, and are models."""
+    names = recipe.evaluated_models()
+    yield from (
+        f"evaluation.models: {name!r} is named twice, and a table has one column of a name; rename "
+        "or remove one"
+        for name in dict.fromkeys(names)
+        if names.count(name) > 1
+    )
+    for name, model in recipe.other_models().items():
+        if name in (*known, "base", "model"):
+            yield f"evaluation.models: {name!r} is a model of this recipe; rename the other one"
+        if not is_artifact(model):
+            continue
+        try:
+            stage = ArtifactReference.parse(model).stage
+        except ValueError as error:
+            yield f"evaluation.models: {name}: {error}"
+            continue
+        if stage not in ("model", "training"):
+            yield (
+                f"evaluation.models: {name}: an artifact of stage {stage} is no model; name one of "
+                "training (artifact:RECIPE/training/PHASE@TAG) or model"
+            )
 
 
 def check_evaluation(recipe: Recipe) -> Iterator[str]:
@@ -72,13 +105,11 @@ def check_evaluation(recipe: Recipe) -> Iterator[str]:
 
 
 def _check_tasks(recipe: Recipe, section: EvaluationSection) -> Iterator[str]:
+    asks_questions = not set(get_args(QuestionProtocol)).isdisjoint(section.protocols)
     for task in section.tasks:
-        if task in recipe.benchmarks and recipe.benchmarks[task].format in QUESTIONS_ONLY:
-            yield (
-                f"evaluation.tasks: {task!r} is of format {recipe.benchmarks[task].format}, which "
-                "has questions without answers (for decontaminate.against only); remove it, or "
-                "name the harness's own task under evaluation.hub"
-            )
+        benchmark = recipe.benchmarks.get(task)
+        if benchmark is not None and asks_questions and not benchmark.asked_by(section.protocols):
+            yield f"evaluation.tasks: {task!r}: {cannot_be_asked(benchmark, section.protocols)}"
         if task in section.hub:
             yield (
                 f"evaluation.hub: {task!r} is also the name of a benchmark of this recipe; rename "
@@ -86,7 +117,6 @@ def _check_tasks(recipe: Recipe, section: EvaluationSection) -> Iterator[str]:
             )
     if section.hub and "harness" not in section.protocols:
         yield "evaluation.hub: only the protocol harness runs these; add it to evaluation.protocols"
-    asks_questions = not {"harness", "first-token"}.isdisjoint(section.protocols)
     reads_text = "bits-per-byte" in section.protocols or section.long_text is not None
     if asks_questions and not (section.tasks or section.hub or reads_text):
         listed = (
@@ -100,8 +130,8 @@ def _check_tasks(recipe: Recipe, section: EvaluationSection) -> Iterator[str]:
         )
     elif not section.protocols and not reads_text:
         yield (
-            "evaluation.protocols: is empty, so nothing is evaluated; name harness, first-token or "
-            "bits-per-byte"
+            "evaluation.protocols: is empty, so nothing is evaluated; name harness, first-token, "
+            "exact-match or bits-per-byte"
         )
 
 

@@ -43,6 +43,12 @@ def check_loop(recipe: Recipe) -> Iterator[str]:
         )
     if recipe.dedup is None and recipe.categories():
         yield "dedup: later runs of a loop drop what earlier ones have; remove `dedup: null`"
+    yield from (
+        f"sources.{name}.dedup: later runs of a loop drop what earlier ones have; remove it, or "
+        "read the source whole in every run: again: true"
+        for name in recipe.growing()
+        if not recipe.sources[name].dedup and recipe.dedup is not None
+    )
     yield from _check_phases(recipe, recipe.loop)
     yield from _check_falls(recipe, recipe.loop)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pydantic
 
 from flows.recipe.checks.names import unknown_names
+from flows.recipe.references import ArtifactReference, is_artifact
 from tasks.training.planning.ramps import PlanError
 from tasks.training.recipe.sections import categories_of
 
@@ -63,6 +64,10 @@ def check_phases(recipe: Recipe) -> list[str]:
         return []
     planned = recipe.model is not None and recipe.model.only_planned
     needed = ("model", "binning") if planned else ("tokenizer", "model", "binning")
+    if recipe.training.origin is not None:
+        needed = ("tokenizer", "binning")
+        if wrong := list(_check_origin(recipe, recipe.training.origin)):
+            return wrong
     missing = [section for section in needed if getattr(recipe, section) is None]
     if missing or recipe.binning is None:
         return [
@@ -89,6 +94,31 @@ def check_phases(recipe: Recipe) -> list[str]:
     if not categories and not planned:
         problems.append("training: no source has a category, so there is nothing to train on")
     return list(dict.fromkeys(problems))
+
+
+def _check_origin(recipe: Recipe, origin: str) -> Iterator[str]:
+    """Training goes on from a phase, and from nothing else."""
+    try:
+        stage = ArtifactReference.parse(origin).stage if is_artifact(origin) else ""
+    except ValueError as error:
+        yield f"training.from: {error}"
+        return
+    if stage != "training":
+        yield (
+            f"training.from: {origin!r} is no phase of another recipe; write "
+            "artifact:RECIPE/training/PHASE@TAG, such as artifact:base/training/inject@latest (a "
+            "model without moments is a model.base)"
+        )
+    if recipe.model is not None:
+        yield (
+            "model: training.from goes on with the model of another recipe, so this section has "
+            "nothing to make; remove it (model: null), or training.from"
+        )
+    if recipe.loop is not None:
+        yield (
+            "training.from: later runs of a loop go on from the promoted run; begin the loop's "
+            "first run with that phase as model.base"
+        )
 
 
 def _owner(training: TrainingSection, phase: PhaseSection, problem: str) -> str:

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from flows.recipe.checks.names import unknown_names
+from tasks.documents.categories import FieldCategory
 from tasks.documents.selected import RESERVED_FOLDERS
+from tasks.ingest.stage import WITH_FIELDS
 from tasks.langid.labels import unknown_label
 
 if TYPE_CHECKING:
@@ -15,11 +17,25 @@ if TYPE_CHECKING:
 
 def check_categories(recipe: Recipe) -> list[str]:
     """A category becomes a folder of the stage select, next to the stage's own folders."""
-    return [
+    problems = [
         f"sources: category {name!r} is reserved for a folder of the stage select; rename it"
         for name in recipe.categories()
         if name in RESERVED_FOLDERS
     ]
+    for name, source in recipe.sources.items():
+        if source.ingest.fields is not None and source.ingest.fields.category:
+            problems.append(
+                f"sources.{name}.ingest.fields.category: is set by the plan; write "
+                f"sources.{name}.category: {{field: {source.ingest.fields.category}, of: [...]}}"
+            )
+        by_field = isinstance(source.category, FieldCategory)
+        if by_field and source.ingest.format not in WITH_FIELDS:
+            problems.append(
+                f"sources.{name}.category: records of format {source.ingest.format} have no "
+                f"fields (those of {', '.join(WITH_FIELDS)} have); name a category, or one for "
+                "each language"
+            )
+    return problems
 
 
 def check_block_lists(recipe: Recipe) -> Iterator[str]:

@@ -17,7 +17,7 @@ from infra.remote.access import Access
 from infra.remote.errors import Unreachable
 from infra.remote.ranges import read_range
 from infra.stage import Pin, StageError
-from tasks.ingest.fields import FieldTally
+from tasks.ingest.fields import FieldTally, text_fields
 from tasks.ingest.hub.layout import Layout, memory
 from tasks.ingest.lines import jsonl_documents
 from tasks.ingest.parquet_columns import WrongColumns, columns_of
@@ -86,7 +86,7 @@ def _check_lines(layout: Layout, pin: Pin, fields: JsonlFields | None, access: A
         ):
             pass
     if tally.textless == tally.records >= ENOUGH_RECORDS:
-        named = " or ".join(map(repr, fields.text if fields else ("text", "target")))
+        named = " or ".join(map(repr, text_fields(fields)))
         raise StageError(
             f"{layout.dataset}, {pin.name}: none of the first {tally.records} records has text in "
             f"{named}; they have {tally.most_frequent_names()}. Name the field that holds the text "

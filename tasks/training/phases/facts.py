@@ -78,6 +78,22 @@ class PhaseFacts:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Begin:
+    """What the first phase takes from another recipe's; by default the beginning of a run.
+
+    `taken`, `bins` and `lengths`, by category: as `tasks.training.spec.Carried` has them.
+    """
+
+    position: Position = field(default_factory=Position)
+    taken: Mapping[str, int] = field(default_factory=dict)
+    bins: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    lengths: Mapping[str, int] = field(default_factory=dict)
+
+
+_RUN = Begin()
+
+
 @dataclass
 class _Place:
     """How far a category's rows are taken."""
@@ -88,7 +104,11 @@ class _Place:
 
 
 def facts(
-    section: TrainingSection, sequence_length: int, categories: Sequence[str], bins: Bins
+    section: TrainingSection,
+    sequence_length: int,
+    categories: Sequence[str],
+    bins: Bins,
+    begin: Begin | None = _RUN,
 ) -> list[PhaseFacts]:
     """The phases of a recipe, in order.
 
@@ -97,18 +117,28 @@ def facts(
         sequence_length: of phases that have none of their own.
         categories: all of the recipe.
         bins: those that exist; may be empty.
+        begin: where the first phase begins; None where that is not known yet.
 
     Raises:
         PlanError: a phase cannot be carried out; it begins with the phase's name.
     """
-    return list(_walk(section, sequence_length, categories, bins))
+    return list(_walk(section, sequence_length, categories, bins, begin))
 
 
 def _walk(
-    section: TrainingSection, sequence_length: int, categories: Sequence[str], bins: Bins
+    section: TrainingSection,
+    sequence_length: int,
+    categories: Sequence[str],
+    bins: Bins,
+    begin: Begin | None,
 ) -> Iterator[PhaseFacts]:
-    position: Position | None = Position()
-    places: dict[str, _Place] | None = {}
+    position = begin.position if begin is not None else None
+    places: dict[str, _Place] | None = None
+    if begin is not None:
+        places = {
+            category: _Place(taken, tuple(begin.bins[category]), begin.lengths[category])
+            for category, taken in begin.taken.items()
+        }
     for phase in section.phases:
         length = phase.sequence_length or sequence_length
         named = categories_of(phase.mixture, categories)
@@ -161,6 +191,12 @@ def _with_data(
     taken = []
     for category in drawing:
         place = places.get(category)
+        if place and place.taken and place.length == length and place.bins != own[category]:
+            raise PlanError(
+                f"{phase.name}.data: continue, but the bins of {category!r} had "
+                f"{list(place.bins)} rows in the phase before and have {list(own[category])} now; "
+                "set data: restart"
+            )
         if place is None or place.length == length:
             taken.append(place.taken if place else 0)
         else:

@@ -9,23 +9,20 @@ of later phases only their total length, where the schedule spans them (nothing 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
-from fractions import Fraction
 from typing import Annotated
 
 import pydantic
 
 from infra.stage import NOT_IDENTITY, Parameters
 from tasks.training.phases.coarse import StatedPhase, coarse_section, phase_warnings
+from tasks.training.phases.node_schedule import node_schedule, refuse_unknown_steps, slack
 from tasks.training.phases.phase_section import PhaseSection
 from tasks.training.phases.standing import Standing, Stated, standings, tokens_of_run
 from tasks.training.planning.lengths import fixed_tokens
 from tasks.training.planning.plan import Position
-from tasks.training.planning.ramps import PlanError
-from tasks.training.planning.schedules import NodeSchedule
 from tasks.training.recipe.adapter import Adapter, refuse_untrained
 from tasks.training.recipe.devices import Devices
-from tasks.training.recipe.durations import Duration, Ratio, tokens
+from tasks.training.recipe.durations import Duration, tokens
 from tasks.training.recipe.hardware import Hardware
 from tasks.training.recipe.monitoring import EvaluationField, TrackerField
 from tasks.training.recipe.sections import (
@@ -50,6 +47,12 @@ from tasks.training.stage import TrainingParameters
 class TrainingSection(Parameters):
     """The `training:` section of a recipe."""
 
+    origin: str | None = pydantic.Field(
+        default=None,
+        alias="from",
+        description="artifact:RECIPE/training/PHASE@TAG, a phase of another recipe that these go "
+        "on from: with its weights, moments, tokens, schedule and place in the data",
+    )
     phases: tuple[PhaseSection, ...] = pydantic.Field(min_length=1)
     batch: Batch | None = pydantic.Field(
         default=None, description="tokens or rows of an optimizer step, such as 4M or 64 rows"
@@ -138,7 +141,8 @@ class TrainingSection(Parameters):
                         phase.data,
                     )
                     for phase in self.phases
-                ]
+                ],
+                None if self.origin else 0,
             )
         )
 
@@ -153,7 +157,15 @@ class TrainingSection(Parameters):
         here = stand[index]
         length = here.stated.sequence_length
         values = self.model_dump(
-            exclude={"phases", "batch", "schedule", "optimizer", "max_epochs", "hardware"},
+            exclude={
+                "origin",
+                "phases",
+                "batch",
+                "schedule",
+                "optimizer",
+                "max_epochs",
+                "hardware",
+            },
             by_alias=True,
         )
         values |= {
@@ -168,12 +180,14 @@ class TrainingSection(Parameters):
             "rewarm": phase.rewarm,
             "max_epochs": self.max_epochs_of(phase),
             "optimizer": self.optimizer.model_copy(update={"lr": phase.lr} if phase.lr else {}),
-            "schedule": _node_schedule(phase.schedule, [here], 0, restart=True)
+            "schedule": node_schedule(phase.schedule, [here], 0, restart=True)
             if phase.schedule is not None
-            else _node_schedule(self.schedule, stand, index, restart=False),
+            else node_schedule(
+                self.schedule, stand, index, restart=False, begun=self.origin is not None
+            ),
         }
         if here.start != 0 and all(other.schedule for other in self.phases[:index]):
-            _refuse_unknown_steps(values["schedule"])
+            refuse_unknown_steps(values["schedule"])
         node = TrainingParameters(**values)
         if here.start is not None and here.length is not None:
             node.plan(Position(here.start, here.owed))
@@ -207,7 +221,8 @@ class TrainingSection(Parameters):
         known = sum(length or 0 for length in lengths)
         total = self.schedule.total
         stated = tokens_of_run(total, stand) if total is not None else None
-        if stated is not None and None not in lengths and stated > known + _slack(stand):
+        all_known = None not in lengths and self.origin is None
+        if stated is not None and all_known and stated > known + slack(stand):
             warnings.append(
                 f"training.schedule.total is {stated:,} tokens, but the phases sum to "
                 f"{known:,}: the learning rate will not reach its final value"
@@ -219,11 +234,6 @@ class TrainingSection(Parameters):
                 f"'puna[{self.tracker}]'"
             )
         return warnings
-
-
-def _slack(stand: Sequence[Standing]) -> Fraction:
-    """Tokens by which rounding to whole rows may change the sum of phases."""
-    return Fraction(sum(here.stated.sequence_length for here in stand), 2)
 
 
 def _in_tokens(duration: Duration | None, sequence_length: int) -> Duration | None:
@@ -240,91 +250,3 @@ def _batch_in_tokens(batch: Batch, sequence_length: int) -> Batch:
     if isinstance(batch, BatchRamp):
         return batch.model_copy(update={"start": size(batch.start), "end": size(batch.end)})
     return size(batch)
-
-
-def _node_schedule(
-    stated: ScheduleSection, stand: Sequence[Standing], index: int, *, restart: bool
-) -> NodeSchedule:
-    """The schedule of phase `index` of those that it spans, in tokens as far as they are known.
-
-    Raises:
-        PlanError: the total is less than the phases, or cannot be known when the phase starts.
-    """
-    total: int | Duration | None = None
-    later = 0
-    if stated.kind != "constant" or isinstance(stated.warmup, Ratio):
-        total, later = _total(stated, stand, index)
-    warmup: int | Duration | Ratio
-    if isinstance(stated.warmup, Ratio):
-        warmup = stated.warmup.of(total) if isinstance(total, int) else stated.warmup
-    else:
-        warmup = _on_the_run("warmup", stated.warmup, stand)
-    return NodeSchedule(
-        kind=stated.kind,
-        warmup=warmup,
-        final_ratio=stated.final_ratio,
-        decay=stated.decay,
-        total=total,
-        later=later,
-        restart=restart,
-    )
-
-
-def _total(
-    stated: ScheduleSection, stand: Sequence[Standing], index: int
-) -> tuple[int | Duration | None, int]:
-    """(total, later) of a node's schedule."""
-    if stated.total is not None:
-        total = _on_the_run("total", stated.total, stand)
-        known = sum(here.wanted or 0 for here in stand)
-        if isinstance(total, int) and total + _slack(stand) < known:
-            raise PlanError(
-                f"schedule.total: {total:,} tokens, but the phases sum to {known:,}; "
-                "raise it or leave it out"
-            )
-        return total, 0
-    lengths = [here.tokens for here in stand]
-    following = lengths[index + 1 :]
-    if None in following:
-        raise PlanError(
-            "schedule.total: the length of a later phase follows from its bins, so the sum of "
-            "phases is not known before binning; state schedule.total, or that phase, in tokens"
-        )
-    if None not in lengths:
-        return sum(length or 0 for length in lengths), 0
-    return None, sum(length or 0 for length in following)
-
-
-def _refuse_unknown_steps(schedule: NodeSchedule) -> None:
-    """Refuse steps of the run where those before the first phase under the schedule are unknown."""
-    for name, duration in (("warmup", schedule.warmup), ("total", schedule.total)):
-        if not schedule.restart and isinstance(duration, Duration) and duration.unit == "steps":
-            raise PlanError(
-                f"schedule.{name}: {duration} count from the start of the run, and how many steps "
-                "come before this phase follows from bins; write tokens"
-            )
-
-
-def _on_the_run(name: str, duration: Duration, stand: Sequence[Standing]) -> int | Duration:
-    """Tokens of a duration from the start of the run; itself where the first phase is to settle it
-    when its bins exist.
-
-    Raises:
-        PlanError: it cannot be known by then.
-    """
-    found = tokens_of_run(duration, stand)
-    if found is not None:
-        return found
-    if duration.unit == "steps" and name == "total" and len(stand) > 1:
-        raise PlanError(
-            f"schedule.total: {duration} cannot be counted, as the length of a phase follows from "
-            "its bins; write tokens, or epochs of the first phase's bins"
-        )
-    if duration.unit == "steps" and stand[0].length is not None:
-        unknown = next(number for number, here in enumerate(stand) if here.length is None)
-        raise PlanError(
-            f"schedule.{name}: {duration} reach beyond the first {unknown} phases, and the length "
-            "of the next one follows from its bins; write tokens"
-            + (" or a ratio" if name == "warmup" else "")
-        )
-    return duration

@@ -48,9 +48,10 @@ class Standing:
         return None if self.length is None else self.length.wanted
 
 
-def standings(phases: Sequence[Stated]) -> Iterator[Standing]:
-    """The phases one after the other."""
-    start: int | None = 0
+def standings(phases: Sequence[Stated], start: int | None = 0) -> Iterator[Standing]:
+    """The phases one after the other, from token `start` of the run; None where that is not known
+    here.
+    """
     owed = Fraction(0)
     for stated in phases:
         carried = owed if stated.data == "continue" else Fraction(0)

@@ -176,6 +176,13 @@ def test_run_refuses_what_is_not_there_before_anything_starts(tmp_path: Path) ->
     assert not (tmp_path / "s").exists()
 
 
+def test_an_option_that_counts_once_is_not_ignored_when_given_twice() -> None:
+    recipe = str(ROOT / "configs" / "demo-base.yaml")
+    for option in ("--from", "--until"):
+        done = CliRunner().invoke(app, ["plan", recipe, option, "cut", option, "select"])
+        assert done.exit_code == 2 and f"{option} is given 2 times (cut, select)" in done.stderr
+
+
 def test_a_store_that_is_none_is_refused_by_every_command(tmp_path: Path) -> None:
     file, cli = tmp_path / "r.yaml", CliRunner()
     file.write_text("name: r\nsources:\n  a:\n    ingest: {format: text, paths: [r.yaml]}\n")

@@ -65,6 +65,7 @@ def artifact(**statistics: Any) -> Any:
         stage="training",
         name="inject",
         data=SimpleNamespace(url="/store/training/inject"),
+        files=lambda prefix: [],
     )
 
 
@@ -97,7 +98,10 @@ def test_training_is_seen_while_it_runs(shown: Shown, caplog: pytest.LogCaptureF
     )
     image = base64.b64decode(shown["loss-training-inject"].partition(",")[2])
     assert "Loss of training/inject" in "".join(ElementTree.fromstring(image).itertext())
-    page.finished(training, artifact(), 9.0)
+    page.measured(training, measured | {"tokens": 2048, "loss": 4.0})
+    page.finished(training, artifact(headline="loss 5.5 to 4"), 9.0)
+    image = base64.b64decode(shown["loss-training-inject"].partition(",")[2]).decode()
+    assert image.count(",", image.index("polyline")) >= 4 and ">2.05K tokens<" in image
     assert "progress-training-inject" not in shown and "loss-training-inject" in shown
     assert shown.made.count("loss-training-inject") == 1
     begun, under_way, built = (record.message for record in caplog.records)

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
+from flows.monitoring.flow_runs import start_pulse
 from flows.monitoring.pulse import HEARTBEAT, Pulse
 
 API = """
@@ -22,7 +24,7 @@ class Api(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         with open(sys.argv[1], "ab") as heard:
-            right = self.path == "/api/events" and self.headers["Authorization"] == "Basic abc"
+            right = self.path == "/api/events" and self.headers["Authorization"] == "Basic YTpi"
             heard.write((body if right else b"wrong") + b"\\n")
         self.send_response(204)
         self.end_headers()
@@ -33,7 +35,8 @@ server = http.server.HTTPServer(("127.0.0.1", 0), Api)
 print(server.server_port, flush=True)
 server.serve_forever()
 """
-LOGIN = {"Authorization": "Basic abc"}
+LOGIN = {"Authorization": "Basic YTpi"}
+"""Of user a, whose password is b."""
 
 
 class Heard:
@@ -74,6 +77,12 @@ def test_every_flow_run_under_way_has_a_heartbeat_and_no_other(api: Heard) -> No
     flows = [event["related"][0]["prefect.resource.name"] for event in found]
     assert flows == ["puna", "puna", "training", "puna", "training"]
     assert pulse._process.returncode == 0
+
+
+def test_a_server_with_a_password_gets_it(api: Heard) -> None:
+    settings = {PREFECT_API_URL: api.url, PREFECT_API_AUTH_STRING: "a:b"}
+    with temporary_settings(settings), start_pulse() as pulse, pulse.of("a", "demo", "puna"):
+        assert api.events(1)[0]["event"] == HEARTBEAT
 
 
 def test_it_beats_while_a_call_in_c_holds_the_interpreter(api: Heard) -> None:

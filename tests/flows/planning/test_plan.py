@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from flows.planning.graph import Graph
-from flows.planning.plan import Plan, make_plan
+from flows.planning.plan import Plan, Step, make_plan, settled
 from flows.planning.request import Selection
 from flows.planning.resolve import resolve
 from flows.recipe.file import RecipeError
@@ -18,11 +20,15 @@ from flows.recipe.references import ArtifactReference
 from flows.running.walk import StepFailed, walk
 from infra.build import Order, build
 from infra.engine.base import Inline
-from infra.stage import FilePath, Parameters, Stage
+from infra.stage import FilePath, Parameters, Role, Stage
 from infra.store import Artifact, Store
-from tests.toy import TOY, ToyParameters
+from tests.toy import READER, TOY, ToyParameters
 
 OTHER = ArtifactReference.parse("artifact:other/toy/a@latest")
+
+
+def as_it_is(step: Step, artifacts: Mapping[str, Artifact]) -> Step:
+    return step
 
 
 def diamond(**words: str) -> Graph:
@@ -47,7 +53,8 @@ def run(graph: Graph, store: Store, selection: Selection | None = None) -> Plan:
         store.set_reference("r", artifact, "latest")
         return artifact
 
-    walk(plan, one, {}, side_by_side=2)
+    settle = functools.partial(settled, store=store)
+    walk(plan, one, {}, settle=settle, side_by_side=2)
     return plan
 
 
@@ -181,7 +188,7 @@ def test_independent_steps_run_side_by_side_but_exclusive_ones_do_not(store: Sto
             running[stage] -= 1
         return None  # type: ignore[return-value]
 
-    walk(plan, one, {}, side_by_side=4)
+    walk(plan, one, {}, settle=as_it_is, side_by_side=4)
     assert most == {"toy": 2, "lone": 1}
 
 
@@ -196,7 +203,7 @@ def test_the_first_failure_stops_what_has_not_begun(store: Store) -> None:
         return None  # type: ignore[return-value]
 
     with pytest.raises(StepFailed, match="toy/b failed: b is bad"):
-        walk(plan, one, {}, side_by_side=1)
+        walk(plan, one, {}, settle=as_it_is, side_by_side=1)
     assert begun == ["a", "b"]
 
 
@@ -236,3 +243,44 @@ def test_an_artifact_that_was_deleted_was_built(store: Store) -> None:
     graph = diamond()
     graph.add(TOY, "new", ToyParameters())
     assert make_plan(graph, resolve(graph), store, "r").steps["toy/new"].why == "never built"
+
+
+def chain(first: str, second: str = "b") -> Graph:
+    """a -> b -> c, where b's data is its word's alone, and c reads what b holds."""
+    by_content = replace(READER, inputs=(Role("up", many=True, content=True),))
+    graph = Graph()
+    a = graph.add(TOY, "a", ToyParameters(word=first))
+    b = graph.add(TOY, "b", ToyParameters(word=second), up=a)
+    graph.add(by_content, "c", ToyParameters(), up=b)
+    return graph
+
+
+def test_what_holds_the_same_when_it_is_built_again_changes_nothing_after_it(store: Store) -> None:
+    first = run(chain("a"), store)
+    plan = make_plan(chain("A"), resolve(chain("A")), store, "r")
+    assert states(plan) == {"a": "run", "b": "run", "c": "run"}
+    told = plan.steps["reader/c"]
+    assert told.why == "input toy/b changed, unless it turns out to hold the same"
+    run(chain("A"), store)
+    again = make_plan(chain("A"), resolve(chain("A")), store, "r")
+    assert states(again) == {"a": "hit", "b": "hit", "c": "hit"}
+    assert again.steps["reader/c"].version == first.steps["reader/c"].version != told.version
+    b = again.steps["toy/b"].artifact
+    assert b is not None and b.manifest.same_as == first.steps["toy/b"].version != b.version
+    assert store.find("reader", "c", told.version or "") is None
+    third = run(chain("third"), store).steps["toy/b"].version  # as the first, not as the second
+    built = store.find("toy", "b", third or "")
+    assert built is not None and built.manifest.same_as == first.steps["toy/b"].version
+    run(chain("A", "other"), store)  # other bytes
+    (c,) = store.root.child("reader/c").folders()[1:]
+    found = store.find("reader", "c", c)
+    assert len(store.root.child("reader/c").folders()) == 2 and found is not None
+
+
+def test_a_forced_step_is_built_although_its_inputs_hold_the_same(store: Store) -> None:
+    run(chain("a"), store)
+    before = store.open("reader/c")
+    run(chain("A"), store, Selection(force=("reader/c",)))
+    run(chain("A"), store, Selection(force=("reader/c",)))
+    again = store.open("reader/c")
+    assert again.version == before.version and again.manifest.finished >= before.manifest.finished

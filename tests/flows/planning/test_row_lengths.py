@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from flows.planning.graph import Graph
+from flows.planning.refusals import refuse_by_config
 from flows.planning.wiring import stages
+from flows.recipe.file import RecipeError
 from flows.recipe.sections import Recipe
 
 SOURCES = {
@@ -71,3 +75,23 @@ def test_a_schedule_over_all_phases_says_why_earlier_ones_run_again() -> None:
 
 def test_a_length_that_is_the_default_is_the_default() -> None:
     assert list(graph({"sequence_length": 64}).nodes) == list(graph({}).nodes)
+
+
+def test_a_base_that_another_recipe_made_limits_rows_too() -> None:
+    recipe = Recipe.model_validate(
+        {
+            "name": "r",
+            "sources": SOURCES,
+            "tokenizer": {"base": "artifact:b/training/p@latest"},
+            "model": {"base": "artifact:b/training/p@latest", "layers": {"first": 2}},
+            "binning": {"sequence_length": 65},
+            "training": {"batch": "8 rows", "phases": [{"name": "p0", "tokens": "4K"}]},
+        }
+    )
+    config = {"max_position_embeddings": 64, "num_hidden_layers": 4}
+    with pytest.raises(RecipeError, match=r"binning\.sequence_length: 65 is more than .* 64 posi"):
+        refuse_by_config(recipe, config)
+    with pytest.raises(RecipeError, match="2"):
+        refuse_by_config(recipe, {"max_position_embeddings": 128, "num_hidden_layers": 1})
+    refuse_by_config(recipe, {"max_position_embeddings": 65, "num_hidden_layers": 4})
+    refuse_by_config(recipe, None)

@@ -237,7 +237,7 @@ def test_a_change_reaches_what_follows_and_nothing_before(good: Path, tmp_path: 
             "training.optimizer.lr=.inf",
             "training.optimizer.lr: inf: input should be a finite number",
         ),
-        ("language_models={a/b: {sources: [web]}}", "should match pattern"),
+        ("language_models={a/b: {sources: [web]}}", "use letters, digits and"),
         (
             "sources.web.ingest.paths=['']",
             "sources.web.ingest.paths.0: is an empty path; name a file",

@@ -88,7 +88,7 @@ def recipe(tmp_path: Path) -> Path:
         ),
         (
             ["evaluation.tasks=[sums]"],
-            "evaluation.tasks: 'sums' is of format gsm8k, which has questions without answers",
+            "evaluation.tasks: 'sums': format gsm8k is asked by exact-match only",
         ),
         (
             ["evaluation.shots={exma: 5}"],

@@ -9,9 +9,10 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from tasks.benchmarks.model import Benchmark, BenchmarkFiles, Format, Style
+from tasks.benchmarks.model import Benchmark, BenchmarkFiles, Format
 from tasks.benchmarks.prompts import answers, examples_for, prompt
 from tasks.benchmarks.read import BenchmarkError, Item, read_items
+from tasks.benchmarks.styles import Style
 
 
 def read(format: Format, path: Path, **more: str) -> list[Item]:

@@ -7,13 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from infra.store import Artifact
-from tasks.benchmarks.samples import (
-    Answers,
-    is_guessing,
-    paired_change,
-    paired_difference,
-    read_items,
-)
+from tasks.benchmarks.samples import Answers, paired_change, paired_difference, read_items
+from tasks.benchmarks.scores import is_guessing
 from tests.tasks.report.made import made
 
 
@@ -80,6 +75,28 @@ def test_texts_are_paired_by_document(tmp_path: Path) -> None:
     assert math.isclose(change, -0.3) and math.isclose(error, math.sqrt(2 * 2) / 20)
     assert paired_change(before[key], fewer[key]) is None
     assert paired_change(before[key], None) is None
+
+
+def test_samples_of_every_protocol_are_of_its_metrics(tmp_path: Path) -> None:
+    written = {"id": "1", "group": "", "correct": False, "correct_last": True}
+    shares = {"id": "1", "group": "", "correct": True, "correct_norm": True, "mass": 0.75}
+    text = {"id": "1", "bits": 8.0, "bytes": 10}
+    files = {
+        "samples/sums.exact-match.jsonl": [written],
+        "samples/sums.any.jsonl": [{"id": "1", "group": "", "correct": True}],
+        "samples/truth.jsonl": [shares],
+        "samples/heldout__web.any.jsonl": [text],  # a category may be named so
+    }
+    scores = {"scores": {"heldout/web.any": {"bits_per_byte": 0.8}, "sums": {}, "truth": {}}}
+    found = read_items(made("evaluation", scores, files, tmp_path))
+    answers = {key: [*one.right.values()] for key, one in found.items() if isinstance(one, Answers)}
+    assert answers == {
+        ("sums", "exact_match"): [0.0],
+        ("sums", "exact_match_last"): [1.0],
+        ("sums", "any"): [1.0],
+        ("truth", "mc2"): [0.75],
+    }
+    assert set(found) - set(answers) == {("heldout/web.any", "bits_per_byte")}
 
 
 def test_a_paired_difference_has_a_smaller_error_than_two_scores() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from infra.stage import StageError
 from tasks.checkpoints import llama2c
 from tasks.checkpoints.base import open_base
+from tasks.checkpoints.llama2c_header import config_of, files_of
 from tests.tasks.checkpoints.samples import llama2c_pieces, sentencepiece_base, write_llama2c
 
 
@@ -181,3 +183,15 @@ def test_stories260k_tokenizer_equals_run_c(stories260k: Path) -> None:
         assert fast.encode(text, add_special_tokens=False).ids == reference_encode(text, pieces), (
             text
         )
+
+
+def test_a_plan_reads_the_configuration_without_converting(tmp_path: Path) -> None:
+    folder = write_llama2c(tmp_path / "source")
+    converted = json.loads((open_base(folder, tmp_path) / "config.json").read_text())
+    assert config_of(folder) == converted and converted["max_position_embeddings"] == 32
+    model, _ = files_of(folder) or (folder, folder)
+    model.write_bytes(b"short")
+    assert config_of(folder) is None  # which the stage reports
+    (folder / "config.json").write_text('{"max_position_embeddings": 7}')
+    assert config_of(folder) == {"max_position_embeddings": 7}
+    assert config_of("artifact:demo-base/training/basic@latest") is None

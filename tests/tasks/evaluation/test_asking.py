@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from infra.stage import StageError
-from tasks.benchmarks.model import Benchmark, Style
-from tasks.evaluation.evaluate import Spec, evaluate
+from tasks.benchmarks.model import Benchmark
+from tasks.benchmarks.styles import Style
+from tasks.evaluation.evaluate import evaluate
 from tasks.evaluation.harness_model import harness_model
+from tasks.evaluation.measured import Spec
 from tasks.evaluation.model import LoadedModel, load
 from tasks.evaluation.stage import EvaluationParameters
 
@@ -223,7 +225,7 @@ def test_prompts_are_cut_exactly_where_the_harness_cuts_them(
     model: LoadedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One token more than the context fits, because the last one is only predicted."""
-    from tasks.evaluation.harness_model import is_cut
+    from tasks.evaluation.likelihood import is_cut
 
     lm = harness_model(model, 1)
     for length, cut in ((CONTEXT - 1, False), (CONTEXT, False), (CONTEXT + 1, True)):
@@ -243,9 +245,12 @@ def test_encoded_pairs_equal_the_harness(
 ) -> None:
     from lm_eval.models.huggingface import HFLM
 
+    from tasks.evaluation.likelihood import encode_pairs
+
     for folder in (grown, checkpoint):
-        lm = harness_model(load(folder, dtype="auto", device="cpu", max_length=None), 1)
-        (pair,) = lm.pairs(prompt, [answer])
+        opened = load(folder, dtype="auto", device="cpu", max_length=None)
+        lm = harness_model(opened, 1)
+        (pair,) = encode_pairs(opened, [prompt], [answer])
         assert (pair.prompt, pair.answer) == HFLM._encode_pair(lm, prompt, answer)
 
 
@@ -352,7 +357,9 @@ def test_a_benchmark_without_an_item_to_ask_still_has_a_row(
 ) -> None:
     rows = [item("What is left?", ["", "x"])] * 3
     results, notes, _ = run(checkpoint, tmp_path / "a", rows)
-    assert results["b"] == {"acc": None, "acc_norm": None, "n": 0, "not_asked": 3}
+    about = {"shots": 0, "bos": True, "metric": "", "suite": ""}
+    expected = {"acc": None, "acc_norm": None, "n": 0, "not_asked": 3, "about": about}
+    assert results["b"] == expected
     assert len(notes) == 1
     questions = [{"question": "1+1?", "options": None, "label": None, "answer": "2"}] * 2
     with pytest.raises(

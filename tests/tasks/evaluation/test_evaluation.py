@@ -14,11 +14,12 @@ import pytest
 from infra.stage import StageError
 from infra.store import Artifact
 from tasks.benchmarks.model import Benchmark
-from tasks.evaluation.evaluate import Spec, evaluate
+from tasks.evaluation.evaluate import evaluate
 from tasks.evaluation.hub import _samples
 from tasks.evaluation.items import questions
+from tasks.evaluation.measured import Spec
 from tasks.evaluation.model import LoadedModel, load
-from tasks.evaluation.stage import STAGE, EvaluationParameters
+from tasks.evaluation.stage import STAGE, EvaluationParameters, GroupLimit
 from tests.stage_harness import run_stage
 
 
@@ -261,6 +262,9 @@ def test_tasks_and_groups_of_the_registry_get_a_row_each(
     (tmp_path / "sums.yaml").write_text(json.dumps(group))
     manager = TaskManager(include_defaults=False, include_path=str(tmp_path))
     monkeypatch.setattr("tasks.evaluation.hub._task_manager", lambda task: manager)
+    per_group = EvaluationParameters(hub=("sums",), limit=GroupLimit(per_group=4))
+    chosen = do(checkpoint, tmp_path / "chosen", per_group)
+    assert {row["n"] for name, row in chosen.items() if name != "sums"} == {4}
     results = do(checkpoint, tmp_path / "out", EvaluationParameters(hub=("sums",), limit=6))
     assert {"sums", "sums_one", "sums_two"} == set(results)
     assert [results[name]["n"] for name in ("sums_one", "sums_two", "sums")] == [6, 6, 12]
@@ -302,9 +306,13 @@ def test_errors_say_what_to_do(
         )
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(StageError, match=r"install lm-eval==0.4.13"):
-        do(checkpoint, tmp_path / "bare", EvaluationParameters(benchmarks={"b": benchmark}))
-    with pytest.raises(ValueError, match="questions without choices"):
+        do(checkpoint, tmp_path / "bare", EvaluationParameters(hub=("arc_easy",)))
+    with pytest.raises(
+        ValueError, match=r"gsm8k is asked by exact-match only, and .* is \[harness\]"
+    ):
         EvaluationParameters(benchmarks={"g": Benchmark(format="gsm8k", paths=("x",))})
+    with pytest.raises(ValueError, match="questions without choices"):
+        EvaluationParameters(benchmarks={"t": Benchmark(format="truthfulqa", paths=("x",))})
 
 
 def test_a_training_node_can_import_every_module() -> None:

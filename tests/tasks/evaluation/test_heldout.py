@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +23,9 @@ from infra.store import Artifact
 from tasks.benchmarks.model import Benchmark
 from tasks.benchmarks.scores import items, items_of_all, metrics
 from tasks.evaluation import run as evaluation
-from tasks.evaluation.evaluate import Spec, evaluate
+from tasks.evaluation.evaluate import evaluate
+from tasks.evaluation.measured import Spec
+from tasks.evaluation.run import not_held_out
 from tasks.evaluation.stage import STAGE, EvaluationParameters, HeldOutFloor, LongText
 from tasks.report.scores import score_table as report_table
 from tests.stage_harness import run_stage
@@ -242,3 +245,20 @@ def test_a_process_that_dies_without_a_reason_is_reported_with_its_last_output(
     assert all(words in message for words in expected)
     assert sys.executable not in message and str(os.getpid()) not in message
     assert isinstance(caught.value.__cause__, LaunchError)
+
+
+@pytest.mark.parametrize(
+    ("deduplicated", "told"),
+    [
+        (True, "select.heldout is null; set a fraction"),
+        (False, "nothing is held out where documents are not deduplicated"),
+    ],
+)
+def test_a_category_without_held_out_text_says_why(deduplicated: bool, told: str) -> None:
+    sides = {"training": {"documents": 12}, "held_out": {"documents": 0}}
+    selected = SimpleNamespace(
+        manifest=SimpleNamespace(parameters={"heldout": None}),
+        statistics={"categories": {"books": sides}, "deduplicated": deduplicated},
+    )
+    (why,) = not_held_out([selected]).values()  # type: ignore[list-item]
+    assert why.startswith("none of its 12 documents is held out") and told in why

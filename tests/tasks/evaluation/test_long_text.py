@@ -21,8 +21,9 @@ from transformers import AutoTokenizer
 
 from tasks.checkpoints.base import open_base
 from tasks.evaluation import bits_per_byte
-from tasks.evaluation.evaluate import Spec, evaluate
+from tasks.evaluation.evaluate import evaluate
 from tasks.evaluation.long_text import between, long_spans, score, tokens_of
+from tasks.evaluation.measured import Spec
 from tasks.evaluation.model import LoadedModel, load
 from tasks.evaluation.stage import STAGE, EvaluationParameters, LongText
 from tests.stage_harness import run_stage

@@ -12,9 +12,10 @@ import torch
 
 from tasks.benchmarks.model import Benchmark
 from tasks.evaluation.bits_per_byte import score
-from tasks.evaluation.evaluate import Spec, evaluate
+from tasks.evaluation.evaluate import evaluate
 from tasks.evaluation.harness_model import harness_model
 from tasks.evaluation.long_text import score as score_long
+from tasks.evaluation.measured import Spec
 from tasks.evaluation.model import LoadedModel, load
 from tasks.evaluation.stage import EvaluationParameters, LongText
 

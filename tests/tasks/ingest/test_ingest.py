@@ -189,8 +189,8 @@ def test_golden_output(tmp_path: Path) -> None:
         build(tmp_path, {"format": "jsonl"}, [lines]),
     ]
     assert (STAGE.version, [content_digest(one) for one in found]) == (
-        5,
-        ["9ed301b57b81c0bc", "947c1fd1733bfd25"],
+        6,
+        ["758944b0f9153cbf", "7343d9c39da24cd1"],
     )
 
 

@@ -102,6 +102,8 @@ def test_other_initialisations(tmp_path: Path) -> None:
     assert torch.allclose(scaled[10:].norm(dim=1), matrix_VD.norm(dim=1).mean().expand(3))
     assert torch.allclose(torch.cosine_similarity(scaled[10:], mean[10:]), torch.ones(3))
     assert norms["new"] == pytest.approx(norms["old"], rel=1e-6)
+    zeros, _ = grown(matrix_VD, growth, tmp_path, "zero")
+    assert not zeros[10:].any() and torch.equal(zeros[:10], mean[:10])
     noise, _ = grown(matrix_VD, growth, tmp_path, "random")
     assert torch.equal(noise, grown(matrix_VD, growth, tmp_path, "random")[0])
     assert not torch.equal(noise, grown(matrix_VD, growth, tmp_path, "random", stream=1)[0])

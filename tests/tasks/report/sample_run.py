@@ -98,6 +98,7 @@ CARD = {
             "error": 0.02,
             "paired": True,
             "allowed": "3 standard errors, 0.0600",
+            "n": "1,234",
             "refused": True,
         }
     ],

@@ -78,7 +78,7 @@ def test_a_crawl_is_held_against_the_promoted_run(tmp_path: Path) -> None:
     assert warnings(run, summary(run)) == [f"Not promoted: {FELL}"]
     said = text(page("r", run, summary(run)))
     for words in (
-        "exam acc 0.500 0.400 −0.100 ± 0.020 3 standard errors, 0.0600 too far",
+        "exam acc 1,234 0.500 0.400 −0.100 ± 0.020 3 standard errors, 0.0600 too far",
         "crawl, dedup 100 90 −10.0%",
         "Earlier crawls have 50 of 200 documents (25.0%), 7 of them under the same id.",
         "zh 90 80.0% 90.0%",

@@ -55,7 +55,8 @@ def compared(folder: Path, before: Sequence[bool], now: Sequence[bool], may_fall
 
     def made(name: str, right: Sequence[bool]) -> Artifact:
         accuracy = sum(right) / len(right)
-        rows = {"quiz": {"acc": accuracy, "acc_norm": accuracy}, "quiz/group": {"acc": 0.0}}
+        quiz = {"acc": accuracy, "acc_norm": accuracy, "n": len(right)}
+        rows = {"quiz": quiz, "quiz/group": {"acc": 0.0, "n": 1}}
         return evaluation(folder, name, rows, {"quiz": right})
 
     parameters = ScorecardParameters(may_fall=may_fall)
@@ -67,7 +68,7 @@ def test_equal_items_tell_small_falls_apart_from_noise(tmp_path: Path) -> None:
     before = [n % 2 == 0 for n in range(200)]
     now = [right and n >= 20 for n, right in enumerate(before)]  # ten of them are lost
     change = compared(tmp_path, before, now, "3 errors")
-    assert change.paired and change.difference == pytest.approx(-0.05)
+    assert change.paired and change.difference == pytest.approx(-0.05) and change.n == "200"
     variance = (10 * 0.95**2 + 190 * 0.05**2) / 199
     assert change.error == pytest.approx(math.sqrt(variance / 200))
     assert change.refused  # 3.2 paired errors, and one of unpaired ones
@@ -85,6 +86,23 @@ def test_equal_items_tell_small_falls_apart_from_noise(tmp_path: Path) -> None:
 def test_one_item_has_no_error_and_refuses_by_an_absolute_limit_only(tmp_path: Path) -> None:
     assert not compared(tmp_path, [True], [False], "3 errors").refused
     assert compared(tmp_path, [True], [False], 0.5).refused
+
+
+def test_the_metric_that_a_benchmark_names_is_judged_alone(tmp_path: Path) -> None:
+    about = {"shots": 0, "bos": True, "metric": "acc_norm", "suite": ""}
+    rows = [
+        {"quiz": {"acc": acc, "acc_norm": norm, "n": 4, "about": about}, "sums": sums}
+        for acc, norm, sums in (
+            (1.0, 0.5, {"exact_match": 0.5, "exact_match_last": 0.5, "exact_match_n": 4, "n": 4}),
+            (0.0, 0.25, {"exact_match": 0.5, "exact_match_last": 0.0, "exact_match_n": 4, "n": 4}),
+        )
+    ]
+    before, now = (evaluation(tmp_path, f"{n}", row, {}) for n, row in enumerate(rows))
+    found = changes(before, now, ScorecardParameters())
+    assert [(change.row, change.metric, change.difference) for change in found] == [
+        ("quiz", "acc_norm", -0.25),
+        ("sums", "exact_match", 0.0),
+    ]
 
 
 def test_bits_per_byte_fall_when_they_rise(tmp_path: Path) -> None:
