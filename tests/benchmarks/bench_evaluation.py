@@ -6,8 +6,8 @@ with `HFLM.loglikelihood` on requests that its task configurations would make, o
 both, the median of the pairs' ratios with its range, the largest difference of a log-likelihood,
 and choices that differ. Seconds are of the processor, with one thread.
 
-    python tests/benchmarks/bench_evaluation.py [--data FOLDER] [--items 200] [--pairs 5] [--tasks arc,piqa]
-        [--small]
+    python tests/benchmarks/bench_evaluation.py [--data FOLDER] [--items 200] [--pairs 5]
+        [--tasks arc,piqa] [--small]
 """
 
 from __future__ import annotations

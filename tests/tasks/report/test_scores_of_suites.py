@@ -1,4 +1,4 @@
-"""The report's table of a suite: how it was asked, intervals, published figures and their source."""
+"""The report's table of a suite: how it was asked, intervals, published figures, their source."""
 
 from __future__ import annotations
 
