@@ -6,7 +6,7 @@ with `HFLM.loglikelihood` on requests that its task configurations would make, o
 both, the median of the pairs' ratios with its range, the largest difference of a log-likelihood,
 and choices that differ. Seconds are of the processor, with one thread.
 
-    python tests/benchmarks/bench_evaluation.py [--data FOLDER] [--items 100] [--pairs 3]
+    python tests/benchmarks/bench_evaluation.py [--data FOLDER] [--items 200] [--pairs 5]
         [--tasks arc,piqa] [--small]
 """
 
@@ -53,8 +53,8 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=REAL)
-    parser.add_argument("--items", type=int, default=100)
-    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--items", type=int, default=200)
+    parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--tasks", default="", help="beginnings of names, with commas")
     parser.add_argument("--small", action="store_true", help="stories260K itself, not widened")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from tasks.training.distributed.ranks import is_lost_connection
 from tasks.training.recipe.devices import Devices
 from tasks.training.supervision import commands
 from tasks.training.supervision.commands import (
@@ -22,7 +23,7 @@ from tasks.training.supervision.endings import Ended, failure_of, waiting_for
 from tasks.training.supervision.held_time import HeldTime
 from tasks.training.supervision.memory_words import is_out_of_memory, less_memory, out_of_memory
 from tasks.training.supervision.rank_record import RankRecord, rank_of_environment
-from tasks.training.worker import _disk_full, _is_lost_connection
+from tasks.training.worker import _disk_full
 from tests.tasks.training.toys import parameters
 
 TORCHRUN = "E failed (exitcode: -9) local_rank: 1 (pid: 77) of binary: python"
@@ -132,9 +133,9 @@ def test_a_full_disk_and_a_lost_peer_are_known(tmp_path: Path) -> None:
     full = OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "metrics.jsonl"))
     assert "metrics.jsonl could not be written (No space left" in _disk_full(full, tmp_path)
     assert not _disk_full(OSError(errno.EIO, "bad"), tmp_path)
-    assert _is_lost_connection(torch.distributed.DistNetworkError("x"))
-    assert _is_lost_connection(RuntimeError("[..gloo/..] Connection closed by peer [::1]:4"))
-    assert not _is_lost_connection(RuntimeError("shapes differ"))
+    assert is_lost_connection(torch.distributed.DistNetworkError("x"))
+    assert is_lost_connection(RuntimeError("[..gloo/..] Connection closed by peer [::1]:4"))
+    assert not is_lost_connection(RuntimeError("shapes differ"))
 
 
 def test_time_is_counted_over_restarts_and_later_runs(tmp_path: Path) -> None:
