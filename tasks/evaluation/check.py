@@ -13,6 +13,7 @@ from tasks.benchmarks import suites
 from tasks.benchmarks.model import Benchmark, QuestionProtocol
 from tasks.benchmarks.suites import DataSet
 from tasks.checkpoints.base import folder_of, open_base
+from tasks.checkpoints.tokenizer_files import read_tokenizer
 from tasks.checkpoints.weights import read_tensors
 from tasks.evaluation.items import Question, questions
 from tasks.evaluation.model import load_tokenizer
@@ -114,5 +115,6 @@ def _check_model(
         if opened == folder and not pickles:
             read_tensors(folder)
         if any(asked.values()):
+            read_tokenizer(opened)  # so that a damaged file is told as other stages tell it
             model = load_tokenizer(opened, parameters.max_length)
             yield from require_askable(parameters.benchmarks, asked, model)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-PACKAGES = ("flows", "tasks", "infra")
+PACKAGES = ("flows", "tasks", "infra", "configs")
 NOT_READ = {"Dockerfile", "Dockerfile.dockerignore", "puna.sbatch", "apt.txt"}
 """Names of files that people and build tools read in the checkout, not puna."""
 
