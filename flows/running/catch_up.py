@@ -6,7 +6,8 @@ missed. A deployment's tag says which of them are left out:
 - `catch-up:newest`: of overdue runs with the same parameters, all but the newest.
 - `catch-up:skip`: every run that no worker took within `LATE_S` of its time.
 
-They end as Cancelled, named "Skipped". A run that waits for the run before it to end was taken by a
+They end as Cancelled, named "Skipped", and so does a run whose deployment has no schedule any more:
+a scheduler may have made it at the moment that the schedule was taken away. A run that waits for the run before it to end was taken by a
 worker in time; two schedules that fall on the same minute make two runs, and neither is the newer.
 """
 
@@ -89,6 +90,8 @@ def skipped_if_overdue() -> State[Any] | None:
         own = client.read_flow_run(UUID(flow_run.get_id()))
         if not own.auto_scheduled or own.deployment_id is None:
             return None
+        if not any(one.active for one in client.read_deployment(own.deployment_id).schedules):
+            return Cancelled(name="Skipped", message="its schedule was taken away or switched off")
         policy: CatchUp = "skip" if f"{TAG}skip" in own.tags else "newest"
         runs = (*_waiting(client, own.deployment_id, now), own)
         due = [

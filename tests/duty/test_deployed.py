@@ -78,6 +78,10 @@ def test_a_schedule_goes_when_it_is_deployed_without(duty: Duty) -> None:
     duty.puna("deploy", "tiny.yaml")
     found = duty.deployment("puna/tiny")
     assert found["id"] == id and found["schedules"] == []
+    # Prefect's scheduler may have been making runs of the schedule at that moment; the next
+    # deployment takes them, and one that starts all the same ends as Skipped
+    if duty.runs("puna/tiny"):
+        duty.puna("deploy", "tiny.yaml")
     assert duty.runs("puna/tiny") == []
 
 

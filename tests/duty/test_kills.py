@@ -201,6 +201,5 @@ def test_a_container_that_is_stopped_writes_a_checkpoint(duty: Duty, store: Stor
     wait_for("the end of all processes", lambda: not duty.processes(), 100)
     print(f"its processes have ended after {time.monotonic() - asked:.0f} s")
     assert {step % STEPS for _, step in checkpoints(store) - before} != {0}
-    assert not leases(store)
     run = duty.ended(id, within_s=200)
     print(f"{run['state_name']} after {time.monotonic() - asked:.0f} s: {run['state']['message']}")
