@@ -95,7 +95,7 @@ def draw(
         rate.text(number + 0.02, 1.08, phase.name, fontsize=9, color="#555555")
     rate.set_ylim(0, 1.2)
     mixture.set_ylim(-0.05, 1.05)
-    labels = (f"learning rate / {peak:g}", f"batch / {most:,.0f} tokens", "share of the mixture")
+    labels = (f"learning rate / {peak:.2g}", f"batch / {most:,.0f} tokens", "share of the mixture")
     for axis, label in zip(axes, labels, strict=True):
         axis.set_ylabel(label, fontsize=9)
     mixture.set_xticks([])
