@@ -7,8 +7,9 @@ missed. A deployment's tag says which of them are left out:
 - `catch-up:skip`: every run that no worker took within `LATE_S` of its time.
 
 They end as Cancelled, named "Skipped", and so does a run whose deployment has no schedule any more:
-a scheduler may have made it at the moment that the schedule was taken away. A run that waits for the run before it to end was taken by a
-worker in time; two schedules that fall on the same minute make two runs, and neither is the newer.
+a scheduler may have made it at the moment that the schedule was taken away. A run that waits for
+the run before it to end was taken by a worker in time; two schedules that fall on the same minute
+make two runs, and neither is the newer.
 """
 
 from __future__ import annotations
