@@ -10,7 +10,8 @@ place it takes.
     OUT/stackexchange.jsonl                                         {"text"}: a question, its answer
     OUT/starcoder.jsonl, github.jsonl                               {"content"}: Python
     OUT/arxiv.jsonl, proof-pile.jsonl                               {"text"}: TeX
-    OUT/qa-zh.jsonl, qa-en.jsonl                                    {"instruction", "output"}
+    OUT/qa-zh.jsonl                                                 {"instruction", "output"}
+    OUT/qa-en.jsonl                                                 {"instruction", "response"}
 
 The bytes are a function of the seed. Only the standard library is used.
 """
@@ -142,9 +143,9 @@ def corpora(seed: int) -> dict[str, bytes]:
     for name, (field, write) in TEXTS.items():
         texts = write(world, random.Random(f"{seed}/{name}"))
         files[f"{name}.jsonl"] = jsonl([{field: text} for text in texts])
-    for language in ("zh", "en"):
+    for language, reply in (("zh", "output"), ("en", "response")):
         asked = _asked(world, language, random.Random(f"{seed}/qa-{language}"))
-        rows = [{"instruction": question, "output": answer} for question, answer in asked]
+        rows = [{"instruction": question, reply: answer} for question, answer in asked]
         files[f"qa-{language}.jsonl"] = jsonl(rows)
     return files
 
