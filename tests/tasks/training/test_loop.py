@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -173,7 +174,11 @@ def test_checkpoints_of_another_plan_are_not_continued(world: World, tmp_path: P
 def train_for(cpu_s: float, made: Spec) -> None:
     """Train until an unhandled signal ends the process after `cpu_s` of its processor time."""
     signal.setitimer(signal.ITIMER_PROF, cpu_s)
-    train(made)
+    try:
+        train(made)
+    except BaseException:
+        Path(made.scratch, "failed.txt").write_text(traceback.format_exc())
+        raise
 
 
 def test_killed_at_random_and_run_again_gives_the_same_bytes(world: World, tmp_path: Path) -> None:
@@ -198,7 +203,8 @@ def test_killed_at_random_and_run_again_gives_the_same_bytes(world: World, tmp_p
         killed += child.exitcode == -signal.SIGPROF
         if child.exitcode != -signal.SIGPROF:
             break
-    assert child.exitcode == 0
+    why = Path(made.scratch, "failed.txt")
+    assert child.exitcode == 0, why.read_text() if why.exists() else ""
     assert killed >= 2
     assert files(made.output) == files(tmp_path / "whole/output")
 
