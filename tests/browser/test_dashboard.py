@@ -143,7 +143,8 @@ def test_the_page_of_a_run_has_stages_benchmarks_and_lineage(
     page.wait_for("document.querySelector('tbody tr')?.innerText.includes('built')", PATIENCE_S)
     show_card(page, puna, cards["benchmarks"])
     page.wait_for_text("bits_per_byte", PATIENCE_S)
-    assert page.evaluate("[...document.querySelectorAll('th')].map(one => one.innerText)[2]") == "n"
+    heads = page.evaluate("[...document.querySelectorAll('th')].map(one => one.innerText)")
+    assert "n" in heads and "asked" in heads
     show_card(page, puna, cards["lineage"])
     drawn = "[...document.querySelectorAll('svg')].some(e => e.getBoundingClientRect().width > 300)"
     page.wait_for(drawn, PATIENCE_S)
