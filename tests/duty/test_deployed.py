@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from infra.store import Store
+from tests.duty.conftest import Told
 from tests.duty.services import Duty, wait_for
 
 pytestmark = [pytest.mark.duty, pytest.mark.timeout(1800)]
@@ -83,6 +84,20 @@ def test_a_schedule_goes_when_it_is_deployed_without(duty: Duty) -> None:
     if duty.runs("puna/tiny"):
         duty.puna("deploy", "tiny.yaml")
     assert duty.runs("puna/tiny") == []
+
+
+def test_somebody_is_told_of_a_refused_promotion(duty: Duty, told: Told) -> None:
+    """As such a run ends. Of one that a schedule made less than five minutes before its time,
+    Prefect holds all events back for fifteen (docs/decisions.md).
+    """
+    duty.puna("deploy", "tiny.yaml")
+    id = duty.start("puna/tiny")
+    refused = {"type": "COMPLETED", "name": "Not promoted", "message": "exam fell by 0.1 ± 0.02"}
+    for state in ({"type": "RUNNING"}, refused):
+        duty.ask(f"/flow_runs/{id}/set_state", {"state": state, "force": True})
+    wait_for("a post", lambda: [post for post in told[1] if post["state"] == "Not promoted"], 60)
+    (post,) = [post for post in told[1] if post["state"] == "Not promoted"]
+    assert "exam fell by 0.1 ± 0.02" in post["text"] and id in post["url"]
 
 
 @pytest.mark.parametrize(("overlap", "second"), [("skip", "Cancelled"), ("queue", "Completed")])
