@@ -159,5 +159,6 @@ def test_the_report_opens_from_the_page_of_its_run(
     address = page.evaluate(
         "[...document.links].find(link => link.innerText === 'Open the report').href"
     )
+    assert address.startswith(puna.api_url.removesuffix("/api")) and address.endswith(".html")
     page.go(address)
     page.wait_for("document.querySelector('h1')?.innerText === 'small'", PATIENCE_S)
