@@ -10,6 +10,7 @@ import shutil
 import signal
 import threading
 import time
+import traceback
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -119,10 +120,22 @@ def test_equal_content_at_two_addresses_is_fetched_once_where_its_sha256_is_know
         assert server.sent_bytes == 2 * SIZE
 
 
+def end_after(target: Any, *arguments: Any) -> None:
+    """Python's own end would wait for threads that only the forking process has."""
+    try:
+        target(*arguments)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
 @contextlib.contextmanager
 def process(target: Any, *arguments: Any) -> Iterator[multiprocessing.Process]:
     """A forked process, which is gone at the end."""
-    started = multiprocessing.get_context("fork").Process(target=target, args=arguments)
+    started = multiprocessing.get_context("fork").Process(
+        target=end_after, args=(target, *arguments)
+    )
     started.start()
     try:
         yield started  # type: ignore[misc]

@@ -109,6 +109,7 @@ def _begin_process(
     except BaseException:
         traceback.print_exc()
         os._exit(1)
+    os._exit(0)  # Python's own end waits for threads that only the forking process has
 
 
 def _set_place(rank: int, world_size: int, port: int) -> None:
