@@ -18,8 +18,8 @@ INTRODUCTION = """\
 # Claims of the literature, tested small
 
 Each claim is two or more recipes that differ in one thing, trained on the same number of tokens
-with {seeds} seeds. `make claims` runs what has not run yet and writes this page; recipes and arms are in
-`tests/benchmarks/claims/`.
+with {seeds} seeds. `make claims` runs what has not run yet and writes this page; recipes and arms
+are in `tests/benchmarks/claims/`.
 
 - **Gain**: by how much the first arm is better, pair by pair (same seed, same document or
   question), in bits per byte of held-out text or in the share of questions answered. Its 95 %
@@ -129,7 +129,7 @@ def share(one: Comparison) -> tuple[float, float]:
 
 
 def squeezed(per_cent: float) -> float:
-    """Place on the picture's axis: linear around 0, logarithmic beyond some tenths of a per cent."""
+    """Place on the picture's axis: linear around 0, logarithmic beyond tenths of a per cent."""
     return math.asinh(per_cent / 0.3)
 
 
