@@ -68,7 +68,7 @@ forest: $(READY)  # the table by which main content is told; 20 minutes, 4 GB of
 fuzz: $(READY)  # 10,000 damaged inputs: nothing uncaught, in bounded memory (3 minutes)
 	@$(BIN)/python tests/benchmarks/fuzz_ingest.py
 
-claims: $(READY)  # claims of the literature at small scale, over three seeds (an hour or two; resumable)
+claims: $(READY)  # claims of the literature at small scale, over three seeds (an hour of one core; resumable)
 	@$(BIN)/python tests/benchmarks/claims/run.py --write docs/claims.md
 
 ranks: $(READY)  # several ranks against one process, and 60 kills of ranks (20 minutes)

@@ -150,13 +150,17 @@ def test_the_page_says_what_holds() -> None:
 def test_the_page_says_what_does_not_hold_and_why_that_may_be() -> None:
     text = page(outcome(0.3), 3)
     assert "| −0.3000 ± 0.0000 | **the reverse** |" in text
-    assert "The base knows no bytes." in text
+    assert "Why it may not hold here: The base knows no bytes." in text
 
 
 def test_the_page_says_what_has_not_run() -> None:
     found = comparisons(CLAIM, {"mean": [items(0.6, 1.0)], "zero": [items(0.9, 0.0)]})
     assert found == []
     assert "Not run yet" in page([(CLAIM, found)], 3)
+
+
+def test_the_page_says_where_seeds_are_missing() -> None:
+    assert "**holds** (3 seeds) |" in page(outcome(0.9), 4)
 
 
 def test_arms_that_were_asked_different_items_are_refused() -> None:

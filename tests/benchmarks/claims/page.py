@@ -47,6 +47,7 @@ class Comparison:
     arms: str
     score: str
     decides: bool
+    seeds: int
     gain: Gain
 
 
@@ -83,6 +84,7 @@ def comparisons(claim: Mapping[str, Any], arms: Mapping[str, Sequence[Items]]) -
                     arms=f"{first} against {other}",
                     score=score,
                     decides=score == claim["scores"][0],
+                    seeds=len(tables[0]),
                     gain=gain(tables[0], tables[1], np.array(sizes, float), better_less),
                 )
             )
@@ -99,16 +101,16 @@ def page(found: Found, seeds: int) -> str:
             lines.append(
                 f"| {said} | {one.arms} | {_named(one.score)} | {one.gain.first:.3f} | "
                 f"{one.gain.other:.3f} | {_signed(one.gain.mean)} ± {one.gain.half:.4f} | "
-                f"{f'**{one.gain.verdict}**' if one.decides else ''} |"
+                f"{f'**{one.gain.verdict}**{_fewer(one.seeds, seeds)}' if one.decides else ''} |"
             )
             said = ""
     lines += ["", "## What each test can show", ""]
     for claim, of_claim in found:
-        told = [claim["limits"]] if claim.get("limits") else []
+        told = [claim["limits"].strip()]
         if not of_claim:
             told.append("Not run yet with two seeds.")
         elif any(one.gain.verdict != "holds" for one in of_claim if one.decides):
-            told += [claim["otherwise"]] if claim.get("otherwise") else []
+            told.append(f"Why it may not hold here: {claim['otherwise'].strip()}")
         lines.append(f"- **{claim['name']}**: {' '.join(told)}")
     return "\n".join(lines) + "\n"
 
@@ -117,6 +119,10 @@ def _named(score: str) -> str:
     """A score as readers know it."""
     row, metric = score.split(" ")
     return f"{row.removeprefix('heldout/')}, {metric.replace('_', ' ')}"
+
+
+def _fewer(run: int, wanted: int) -> str:
+    return f" ({run} seeds)" if run < wanted else ""
 
 
 def _signed(value: float) -> str:
