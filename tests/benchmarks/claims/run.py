@@ -65,10 +65,11 @@ def main() -> None:
     if given.only:
         claims = [claim for claim in claims if claim["name"] == given.only]
     known = read_scores()
+    failed: list[str] = []
     if not given.no_run:
         try:
             prepare_world()
-            run_missing(claims, given.seeds, known)
+            failed = run_missing(claims, given.seeds, known)
         finally:
             subprocess.run([PUNA, "dashboard", "stop"], stdout=subprocess.DEVNULL, check=False)
     found = [(claim, comparisons(claim, seeds_of(claim, known, given.seeds))) for claim in claims]
@@ -77,10 +78,17 @@ def main() -> None:
         drawn(found, given.write.parent / "images" / "claims.svg")
     else:
         print(page(found, given.seeds))
+    if failed:
+        sys.exit("\n".join(["these failed (run again to try them again):", *failed]))
 
 
-def run_missing(claims: Sequence[Any], seeds: int, known: dict[str, Items]) -> None:
-    """Run every arm whose scores are not known."""
+class RunFailed(Exception):
+    """`puna run` ended with another status than 0; its message is the command."""
+
+
+def run_missing(claims: Sequence[Any], seeds: int, known: dict[str, Items]) -> list[str]:
+    """Run every arm whose scores are not known; returns those that failed, which stop no other."""
+    failed = []
     for seed in range(seeds):
         for claim in claims:
             if claim.get("needs") == "real data" and not BOOKS.is_dir():
@@ -89,9 +97,14 @@ def run_missing(claims: Sequence[Any], seeds: int, known: dict[str, Items]) -> N
             for arm in claim["arms"]:
                 key = key_of(claim, arm, seed)
                 if not set(claim["scores"]) <= set(known.get(key, {})):
-                    start = time.monotonic()
-                    known[key] = run_arm(claim, arm, seed)
-                    keep(key, known[key], f"{claim['name']}, {arm}, seed {seed}", start)
+                    name, start = f"{claim['name']}, {arm}, seed {seed}", time.monotonic()
+                    try:
+                        known[key] = run_arm(claim, arm, seed)
+                    except RunFailed as error:
+                        failed.append(f"{name}: {error}")
+                        continue
+                    keep(key, known[key], name, start)
+    return failed
 
 
 def prepare_world() -> None:
@@ -129,7 +142,7 @@ def puna_run(recipe: Path, words: Sequence[str]) -> dict[str, Any]:
     with contextlib.redirect_stdout(printed):
         code = app(command, standalone_mode=False)
     if code:
-        sys.exit(f"puna {shlex.join(command)}: ended with {code}")
+        raise RunFailed(f"puna {shlex.join(command)} ended with {code}")
     return dict(json.loads(printed.getvalue()))
 
 
