@@ -80,8 +80,8 @@ def test_a_gain_in_proportion_to_bytes_has_no_error_of_items() -> None:
 def test_what_cannot_be_paired_is_refused() -> None:
     with pytest.raises(ValueError, match="same items with the same seeds"):
         gain(np.ones((3, 4)), np.ones((3, 5)), np.ones(4), less_is_better=False)
-    with pytest.raises(ValueError, match="1 seeds and 4 items have no interval"):
-        gain(np.ones((1, 4)), np.ones((1, 4)), np.ones(4), less_is_better=False)
+    with pytest.raises(ValueError, match="3 seeds and 1 items cannot be compared"):
+        gain(np.ones((3, 1)), np.ones((3, 1)), np.ones(1), less_is_better=False)
 
 
 @pytest.mark.parametrize(
@@ -154,13 +154,22 @@ def test_the_page_says_what_does_not_hold_and_why_that_may_be() -> None:
 
 
 def test_the_page_says_what_has_not_run() -> None:
-    found = comparisons(CLAIM, {"mean": [items(0.6, 1.0)], "zero": [items(0.9, 0.0)]})
+    found = comparisons(CLAIM, {"mean": [], "zero": []})
     assert found == []
-    assert "Not run yet" in page([(CLAIM, found)], 3)
+    assert "One base. Not run yet." in page([(CLAIM, found)], 3)
+
+
+def test_one_seed_decides_nothing(tmp_path: Path) -> None:
+    found = comparisons(CLAIM, {"mean": [items(0.6, 1.0)], "zero": [items(0.9, 0.0)]})
+    text = page([(CLAIM, found)], 3)
+    assert "| +0.3000 | **undecided** (1 of 3 seeds) |" in text
+    assert "Why it may not hold" not in text
+    drawn([(CLAIM, found)], tmp_path / "one.svg")
+    assert "mean-rows" in (tmp_path / "one.svg").read_text(encoding="utf-8")
 
 
 def test_the_page_says_where_seeds_are_missing() -> None:
-    assert "**holds** (3 seeds) |" in page(outcome(0.9), 4)
+    assert "**holds** (3 of 4 seeds) |" in page(outcome(0.9), 4)
 
 
 def test_arms_that_were_asked_different_items_are_refused() -> None:

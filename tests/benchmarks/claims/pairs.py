@@ -23,7 +23,9 @@ Table = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Gain:
-    """The mean of both arms, the first's gain, and half its 95 % interval, in the score's unit."""
+    """The mean of both arms, the first's gain, and half its 95 % interval, in the score's unit; of
+    one seed there is no interval (NaN).
+    """
 
     first: float
     other: float
@@ -33,6 +35,8 @@ class Gain:
     @property
     def verdict(self) -> str:
         """What the interval says of the claim that the first arm is better."""
+        if np.isnan(self.half):
+            return "undecided"
         if self.mean > self.half:
             return "holds"
         return "the reverse" if -self.mean > self.half else "does not show at this scale"
@@ -48,7 +52,7 @@ def gain(first_SI: Table, other_SI: Table, sizes_I: Table, less_is_better: bool)
             sum over items by the sum of sizes.
 
     Raises:
-        ValueError: fewer than two seeds or items, or tables of different shapes.
+        ValueError: no seed, fewer than two items, or tables of different shapes.
     """
     if first_SI.shape != other_SI.shape or first_SI.shape[1:] != sizes_I.shape:
         raise ValueError(
@@ -56,21 +60,25 @@ def gain(first_SI: Table, other_SI: Table, sizes_I: Table, less_is_better: bool)
             "sizes cannot be paired; both must be asked the same items with the same seeds"
         )
     seeds, items = first_SI.shape
-    if min(seeds, items) < 2:
+    if seeds < 1 or items < 2:
         raise ValueError(
-            f"{seeds} seeds and {items} items have no interval; at least 2 of both are needed"
+            f"{seeds} seeds and {items} items cannot be compared; at least 1 seed and 2 items are "
+            "needed"
         )
     size = sizes_I.mean()
     differences_SI = (first_SI - other_SI) / size * (-1 if less_is_better else 1)
     gains_S = differences_SI.mean(1)
     # Linearised, so that a ratio of sums has the variance of a mean (the ratio estimator).
     effects_SI = differences_SI - np.outer(gains_S, sizes_I / size - 1)
-    variance, freedom = variance_of_mean(effects_SI)
+    half = float("nan")
+    if seeds > 1:
+        variance, freedom = variance_of_mean(effects_SI)
+        half = float(student.ppf(0.975, freedom) * np.sqrt(variance))
     return Gain(
         first=float(first_SI.mean() / size),
         other=float(other_SI.mean() / size),
         mean=float(gains_S.mean()),
-        half=float(student.ppf(0.975, freedom) * np.sqrt(variance)) if variance else 0.0,
+        half=half,
     )
 
 
