@@ -10,6 +10,7 @@ from typing import Any
 from infra.quantities import count, duration
 from tasks.training.phases.facts import PhaseFacts
 from tasks.training.predict.cost import Cost
+from tasks.training.predict.disk import Disk
 from tasks.training.predict.prediction import PhasePrediction, Prediction
 from tasks.training.recipe.hardware import Hardware
 
@@ -33,6 +34,8 @@ def training_lines(
         tokens = sum(facts.tokens or 0 for facts in phases)
         told = [f"{count(tokens)} tokens; {_cost(predicted.cost)}"]
         lines += _block("total", told, name_width)
+    if predicted is not None and predicted.disk is not None:
+        lines += _block("disk", [_disk(predicted.disk)], name_width)
     return lines
 
 
@@ -150,6 +153,17 @@ def _cost(cost: Cost) -> str:
         f"{_amount(cost.kwh, ('kWh', 'MWh', 'GWh'))}, "
         f"{_amount(cost.kg_co2, ('kg', 't', 'kt'))} CO2, ${cost.dollars:,.0f}"
     )
+
+
+def _disk(disk: Disk) -> str:
+    return (
+        f"{_bytes(disk.finished)} when trained, {_bytes(disk.running)} more while a phase runs; "
+        f"bins {_bytes(disk.bins)} if each token is read once"
+    )
+
+
+def _bytes(size: int) -> str:
+    return _amount(size / 1e3, ("kB", "MB", "GB", "TB", "PB"))
 
 
 def _amount(value: float, units: tuple[str, ...]) -> str:
