@@ -96,7 +96,7 @@ def _hardware(hardware: Hardware, precision: str) -> str:
     own = hardware.peak_tflops or hardware.watts or hardware.price_per_hour is not None
     source = "with figures of the recipe" if own else "list prices of 2026"
     return (
-        f"{hardware.count} x {hardware.accelerator} at {hardware.mfu:.0%} of {peak / 1e12:,.0f} "
+        f"{hardware.count} x {hardware.accelerator} at {hardware.mfu:.0%} of {_rounded(peak / 1e12)} "
         f"TFLOP/s (mfu{stated}), {hardware.power_watts:,.0f} W, ${hardware.dollars_per_hour:.2f}/h "
         f"({source})"
     )
@@ -149,7 +149,7 @@ def _prediction_lines(phase: PhasePrediction, hardware: Hardware | None) -> Iter
 
 def _cost(cost: Cost) -> str:
     return (
-        f"{duration(cost.seconds)}, {cost.accelerator_hours:,.0f} accelerator hours, "
+        f"{duration(cost.seconds)}, {_rounded(cost.accelerator_hours)} accelerator hours, "
         f"{_amount(cost.kwh, ('kWh', 'MWh', 'GWh'))}, "
         f"{_amount(cost.kg_co2, ('kg', 't', 'kt'))} CO2, ${cost.dollars:,.0f}"
     )
@@ -164,6 +164,11 @@ def _disk(disk: Disk) -> str:
 
 def _bytes(size: int) -> str:
     return _amount(size / 1e3, ("kB", "MB", "GB", "TB", "PB"))
+
+
+def _rounded(value: float) -> str:
+    """A whole number, of small ones two digits."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _amount(value: float, units: tuple[str, ...]) -> str:
