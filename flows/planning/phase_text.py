@@ -96,9 +96,9 @@ def _hardware(hardware: Hardware, precision: str) -> str:
     own = hardware.peak_tflops or hardware.watts or hardware.price_per_hour is not None
     source = "with figures of the recipe" if own else "list prices of 2026"
     return (
-        f"{hardware.count} x {hardware.accelerator} at {hardware.mfu:.0%} of {_rounded(peak / 1e12)} "
-        f"TFLOP/s (mfu{stated}), {hardware.power_watts:,.0f} W, ${hardware.dollars_per_hour:.2f}/h "
-        f"({source})"
+        f"{hardware.count} x {hardware.accelerator} at {hardware.mfu:.0%} of "
+        f"{_rounded(peak / 1e12)} TFLOP/s (mfu{stated}), {hardware.power_watts:,.0f} W, "
+        f"${hardware.dollars_per_hour:.2f}/h ({source})"
     )
 
 
