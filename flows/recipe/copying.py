@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from glob import glob
 from pathlib import Path
 
 import yaml
@@ -64,6 +65,21 @@ def copies(name: str, file: Path, files_of: Mapping[str, str], base: str) -> dic
     return texts
 
 
+def to_be_named(texts: Mapping[Path, str]) -> list[str]:
+    """What copies name that is not there: a source's files, a base that is a folder, in words."""
+    found = []
+    for file, text in texts.items():
+        data = yaml.safe_load(text)
+        for source, section in (data.get("sources") or {}).items():
+            for path in ((section or {}).get("ingest") or {}).get("paths") or ():
+                if "://" not in path and not glob(str(file.parent / path), recursive=True):
+                    found.append(f"{path} (source {source})")
+        base = (data.get("model") or {}).get("base")
+        if base and "/" not in base and not (file.parent / base).exists():
+            found.append(f"{base} (the base)")
+    return found
+
+
 def sources(name: str) -> dict[str, str]:
     """The recipe's sources, and what each of them reads."""
     found: dict[str, str] = {}
@@ -111,7 +127,15 @@ def _texts(name: str, file: Path) -> dict[Path, str]:
     source = RECIPES / f"{name}.yaml"
     texts = {file: source.read_text(encoding="utf-8")}
     while parent := yaml.safe_load(texts[file]).get("extends"):
-        source, file = source.parent / parent, file.parent / parent
+        source, beside = source.parent / parent, file.parent / parent
+        if beside in texts:
+            raise RecipeError(
+                [
+                    f"recipe {name} extends {parent}, which is copied beside it; name your copy "
+                    "otherwise"
+                ]
+            )
+        file = beside
         texts[file] = source.read_text(encoding="utf-8")
     return texts
 

@@ -77,6 +77,8 @@ def test_what_cannot_be_copied_is_refused_with_what_there_is(tmp_path: Path) -> 
             RecipeError, match=told.replace("(", r"\(").replace(")", r"\)").replace("?", r"\?")
         ):
             copies(name, tmp_path / "mine.yaml", files, base)
+    with pytest.raises(RecipeError, match=r"extends base\.yaml, which is copied beside it; name"):
+        copies("tinyllama/chinese", tmp_path / "base.yaml", {}, "")
     assert sources("adapt") == {"text": "text/*.jsonl"} and base_of("adapt") == "base-model"
     found = [format_of(name) for name in ("a.jsonl", "b/*.warc.gz", "c.txt.zst", "d.parquet", "e/")]
     assert found == ["jsonl", "warc", "text", "parquet", "jsonl"]
@@ -88,6 +90,11 @@ def test_the_command_asks_at_a_terminal_only(
     monkeypatch.chdir(tmp_path)
     silent = CliRunner().invoke(app, ["init", "silent.yaml"])
     assert silent.exit_code == 0 and "files of source" not in silent.output
+    assert "not here: text/*.jsonl (source text), base-model (the base); put" in silent.output
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/a.jsonl").touch()
+    words = ["init", "whole.yaml", "--source", "text=own/*.jsonl", "--base", "own"]
+    assert "not here" not in CliRunner().invoke(app, words).output
     monkeypatch.setattr("flows.cli.setting_up._at_a_terminal", lambda: True)
     asked = CliRunner().invoke(app, ["init", "asked.yaml"], input="mine/*.jsonl\n\n")
     assert asked.exit_code == 0, asked.output
