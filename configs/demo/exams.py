@@ -133,14 +133,22 @@ def hellaswag(asked: Asked) -> Iterator[Row]:
 
 
 def winogrande(asked: Asked) -> Iterator[Row]:
-    for before, value, after, others in asked.sentences():
-        options, at = asked.mixed(value, others[:1])
-        yield {
-            "sentence": f"{before}_{after}",
-            "option1": options[0],
-            "option2": options[1],
-            "answer": str(at + 1),
-        }
+    """The blank is who it is about: what decides between two names is what comes after it."""
+    known = asked.world.of("known")
+    for entity, attribute, value, _ in asked.facts():
+        template = asked.rng.choice(TEMPLATES["en"][attribute]["facts"])
+        others = [
+            e for e in known if e.facts.get(attribute, entity.facts[attribute])["en"] != value
+        ]
+        if template.find("{e}") < template.find("{v}") and others:
+            other = asked.rng.choice(others)
+            options, at = asked.mixed(entity.names["en"], [other.names["en"]])
+            yield {
+                "sentence": template.format(e="_", v=value),
+                "option1": options[0],
+                "option2": options[1],
+                "answer": str(at + 1),
+            }
 
 
 def boolq(asked: Asked) -> Iterator[Row]:
