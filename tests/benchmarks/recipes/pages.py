@@ -140,8 +140,8 @@ def scores(name: str) -> str:
     foreseen = f"; the plan said {duration(cost.seconds)} of training" if cost else ""
     told += f", on two cores that others used too{foreseen}."
     if systems:
-        told += " Exams ask about the demo's country in each task's form; published scores are of the"
-        told += " real questions."
+        told += " Exams ask about the demo's country in each task's form; published scores are of"
+        told += " the real questions."
     return f"{told}\n\n{table(head, rows)}"
 
 
