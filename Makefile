@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo world recipes test browser duty setup lint bench claims forest fuzz ranks peers old-transformers lmplz docs clean
+.PHONY: demo world recipes pages test browser duty setup lint bench claims forest fuzz ranks peers old-transformers lmplz docs clean
 
 demo: $(READY)
 	@$(BIN)/python configs/demo/generate.py build/demo/world
@@ -48,6 +48,9 @@ lint: $(READY)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@found=$$($(BIN)/python -m pytest --collect-only -q 2>&1) || { echo "$$found"; exit 1; }  # mypy does not read tests
+
+pages: $(READY)  # docs/recipes: plans beside published figures, and what the small twins did (after: make recipes)
+	@$(BIN)/python tests/benchmarks/recipes/pages.py
 
 docs: $(READY)
 	@$(BIN)/typer flows.cli utils docs --name puna --title Commands --output docs/commands.md
