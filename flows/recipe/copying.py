@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from glob import glob
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -46,8 +47,10 @@ def copies(name: str, file: Path, files_of: Mapping[str, str], base: str) -> dic
     """
     texts = _texts(name, file)
     for source, pattern in files_of.items():
-        value = f'{{format: {format_of(pattern)}, paths: ["{_seen_from(file.parent, pattern)}"]'
-        value += ", fields: {text: text}}" if format_of(pattern) in ("jsonl", "parquet") else "}"
+        stated = _stated(texts, source)
+        value = _ingest(file.parent, pattern, stated)
+        if name_of := _only_category(stated.get("category")):
+            _replace(texts, ("sources", source, "category"), name_of)
         if not _replace(texts, ("sources", source, "ingest"), value):
             known = sources(name)
             near = nearest(source, list(known))
@@ -63,6 +66,38 @@ def copies(name: str, file: Path, files_of: Mapping[str, str], base: str) -> dic
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-._") or "recipe"
     texts[file] = rewritten(texts[file], {("name",): stem})
     return texts
+
+
+def _stated(texts: Mapping[Path, str], source: str) -> dict[str, Any]:
+    """A source as the first text that has it states it; {} for none."""
+    for text in texts.values():
+        if found := (yaml.safe_load(text).get("sources") or {}).get(source):
+            return dict(found)
+    return {}
+
+
+def _ingest(folder: Path, pattern: str, stated: Mapping[str, Any]) -> str:
+    """The section `ingest` of a user's own files. Where the recipe reads questions, fields are left
+    to what ingest finds: ColossalAI's `source` and `target`, or a text alone.
+    """
+    format = format_of(pattern)
+    value = f'{{format: {format}, paths: ["{_seen_from(folder, pattern)}"]'
+    asks = "prompt" in ((stated.get("ingest") or {}).get("fields") or {})
+    with_fields = format in ("jsonl", "parquet") and not asks
+    return value + (", fields: {text: text}}" if with_fields else "}")
+
+
+def _only_category(category: object) -> str:
+    """The category that all records get which a field sorts, as a user's own have other values in
+    it; "" where there are several, or no field.
+    """
+    if not isinstance(category, Mapping) or "field" not in category:
+        return ""
+    of = category.get("of")
+    names = {*(of.values() if isinstance(of, Mapping) else of or ())}
+    if rest := category.get("rest"):
+        names.add(rest)
+    return str(names.pop()) if len(names) == 1 else ""
 
 
 def to_be_named(texts: Mapping[Path, str]) -> list[str]:

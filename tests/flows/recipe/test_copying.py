@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.recipe.copying import base_of, copies, format_of, names, rewritten, sources
 from flows.recipe.file import RecipeError, load
+from flows.recipe.read import read_recipe
 
 
 def test_values_are_replaced_where_they_stand_and_comments_stay() -> None:
@@ -65,6 +66,23 @@ def test_sources_and_base_are_replaced_in_the_file_that_states_them(
     assert adapted["tokenizer"]["base"] == adapted["model"]["base"] == "../my-base"
     adapted = yaml.safe_load(copies("adapt", file, {}, "org/name")[file])
     assert adapted["model"]["base"] == "org/name"
+
+
+def test_own_questions_keep_their_prompts_and_get_the_category_of_those_they_replace(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "mine.yaml"
+    files = {"qa-zh": "https://example.org/q.jsonl", "web-en": "https://example.org/w.jsonl"}
+    text = copies("colossal-llama-2", file, files, "")[file]
+    found = yaml.safe_load(text)["sources"]
+    assert found["qa-zh"] == {
+        "ingest": {"format": "jsonl", "paths": ["https://example.org/q.jsonl"]},
+        "category": "qa-zh",
+        "dedup": False,
+    }, "fields are what ingest finds: source and target"
+    assert found["web-en"]["ingest"]["fields"] == {"text": "text"}
+    file.write_text(text, encoding="utf-8")
+    assert read_recipe(file).sources["qa-zh"].category == "qa-zh"
 
 
 def test_what_cannot_be_copied_is_refused_with_what_there_is(tmp_path: Path) -> None:
