@@ -11,6 +11,7 @@ A page has the places: what stands between `<!-- KIND RECIPE -->` and `<!-- end 
 | kind | is |
 |---|---|
 | plan | what `puna plan` prints of the training |
+| curves | the picture of the plan, as `puna plan --picture` draws it |
 | figures | published figures, planned ones and why they differ; several recipes may be named |
 | others | hours of other models of the same source, and the MFU that these are |
 | drawn | mixture, batch and learning rate by phase: published, of the recipe, of the twin's steps |
@@ -40,7 +41,8 @@ from flows.running.results import Results
 from infra.quantities import duration
 from tasks.benchmarks.scores import chance_of, counting, is_guessing
 from tasks.benchmarks.scores import published as suite_figures
-from tests.benchmarks.recipes.pictures import draw, drawn_rows, drawn_small, logs
+from tasks.training.predict.picture import plan_svg
+from tests.benchmarks.recipes.pictures import draw, drawn_phases, drawn_rows, logs
 from tests.benchmarks.recipes.published import Planned, figure_rows, other_rows, published
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -70,6 +72,14 @@ def plan(name: str) -> str:
     found = prepared(name)
     lines = training_lines(found.phases, found.predicted, found.unpredicted)
     return "\n".join(["```text", *(line.rstrip() for line in lines), "```"])
+
+
+def curves(name: str) -> str:
+    """The picture of the plan; written anew."""
+    found = prepared(name)
+    file = IMAGES / f"{found.recipe.name}-plan.svg"
+    file.write_text(plan_svg(found.recipe.name, drawn_phases(found)), encoding="utf-8")
+    return f"![Learning rate, batch and mixture of {name}](../images/recipes/{file.name})"
 
 
 def figures(names: str) -> str:
@@ -161,8 +171,8 @@ def picture(name: str) -> str:
     file = IMAGES / f"{large.recipe.name}.png"
     draw(
         large.recipe.name,
-        drawn_small(large),
-        drawn_small(small),
+        drawn_phases(large),
+        drawn_phases(small),
         logs(small),
         file,
         published()[name].get("phases", {}),
@@ -177,6 +187,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 PLANS: dict[str, Callable[[str], str]] = {"plan": plan, "figures": figures, "others": others}
+CURVES: dict[str, Callable[[str], str]] = {"curves": curves}
 TWINS: dict[str, Callable[[str], str]] = {"drawn": drawn, "scores": scores, "picture": picture}
 
 
@@ -201,7 +212,8 @@ def main() -> None:
     os.chdir(ROOT)
     for page in sorted(PAGES.glob("*.md")):
         text = page.read_text(encoding="utf-8")
-        new = filled(text, PLANS if given.plans else PLANS | TWINS, given.names)
+        kinds = PLANS | CURVES | ({} if given.plans else TWINS)
+        new = filled(text, kinds, given.names)
         if new != text:
             page.write_text(new, encoding="utf-8")
             print(f"{page.relative_to(ROOT)} written")

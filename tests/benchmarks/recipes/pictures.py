@@ -31,7 +31,7 @@ LAST = 0.25
 """Share of a phase, at its end, in which drawn shares are counted."""
 
 
-def drawn_small(prepared: Prepared) -> list[Drawn]:
+def drawn_phases(prepared: Prepared) -> list[Drawn]:
     """The phases of a recipe that can be drawn."""
     return drawn(prepared.phases)
 
