@@ -10,7 +10,7 @@ A page has the places: what stands between `<!-- KIND RECIPE -->` and `<!-- end 
 
 | kind | is |
 |---|---|
-| plan | what `puna plan` prints of the training |
+| plan | the stages, and what `puna plan` prints of the training |
 | curves | the picture of the plan, as `puna plan --picture` draws it |
 | figures | published figures, planned ones and why they differ; several recipes may be named |
 | others | hours of other models of the same source, and the MFU that these are |
@@ -28,6 +28,8 @@ import functools
 import os
 import re
 import sys
+import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,10 +70,13 @@ def planned(name: str) -> Planned:
 
 
 def plan(name: str) -> str:
-    """What `puna plan` prints of the training."""
+    """How many stages there are, and what `puna plan` prints of the training."""
     found = prepared(name)
+    stages = Counter(step.node.stage.name for step in found.plan.steps.values())
+    named = ", ".join(f"{stage} {n}" if n > 1 else stage for stage, n in stages.items())
+    told = textwrap.wrap(f"{stages.total()} stages: {named}", 80, subsequent_indent="  ")
     lines = training_lines(found.phases, found.predicted, found.unpredicted)
-    return "\n".join(["```text", *(line.rstrip() for line in lines), "```"])
+    return "\n".join(["```text", *told, *(line.rstrip() for line in lines), "```"])
 
 
 def curves(name: str) -> str:
