@@ -12,6 +12,7 @@ import typer
 
 from infra.interrupts import INTERRUPTED
 from infra.secrets import redacted
+from infra.visible import visible
 
 if TYPE_CHECKING:
     from flows.planning.request import RunRequest
@@ -63,8 +64,15 @@ StoreUrl = Annotated[str, typer.Option("--store", help="URL of the store.", envv
 
 
 def say(text: str) -> None:
-    """Print a line on stderr, without the secrets that an error may repeat."""
-    print(redacted(text), file=sys.stderr, flush=True)
+    """Print a line on stderr, without the secrets that an error may repeat, nor what a terminal
+    obeys.
+    """
+    print(visible(redacted(text)), file=sys.stderr, flush=True)
+
+
+def put(text: object) -> None:
+    """Print a result on stdout, with what a terminal obeys made visible; JSON stays the same."""
+    print(visible(str(text)))
 
 
 _OPENED: list[Artifact] = []

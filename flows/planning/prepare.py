@@ -12,6 +12,7 @@ from flows.planning.looping.continuing import continued
 from flows.planning.looping.history import History
 from flows.planning.looping.turn import Turn, turn_of
 from flows.planning.origin import refuse_other_origin
+from flows.planning.own_files import refuse_own_store
 from flows.planning.phases import phase_facts
 from flows.planning.plan import Plan, make_plan
 from flows.planning.predictions import made_config, predictions
@@ -140,6 +141,7 @@ def prepare(request: RunRequest, *, made: bool = False) -> Prepared:
         functools.partial(_earlier, recipe, store),
         turn.pins if turn is not None else None,
     )
+    refuse_own_store(recipe, store, graph, pins)
     plan = make_plan(graph, pins, store, recipe.name, selection, fixed)
     _refuse_wrong_references(recipe, plan, pins)
     _refuse_incompatible_indexes(recipe, plan)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.io.foreign import foreign_json
 from infra.stage import StageError
 from tasks.checkpoints.llama_config import llama_config
 
@@ -96,7 +96,7 @@ def config_of(base: str | Path) -> dict[str, Any] | None:
     try:
         if not (folder / "config.json").is_file() and (files := files_of(folder)) is not None:
             return read_header(files[0]).config()
-        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        found = foreign_json((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, StageError):
         return None
     return found if isinstance(found, dict) else None
