@@ -74,7 +74,6 @@ def run(command: Command, folder: Path) -> Seen:
         "HF_HUB_OFFLINE": "1",
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
-        "XDG_CACHE_HOME": str(folder.parent / "cache"),
         "COLUMNS": "200",
     }
     output = folder.parent / f"{folder.name}.said"

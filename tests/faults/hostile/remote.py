@@ -39,7 +39,7 @@ def _server(folder: Path, answer: Answer, name: str = "web.jsonl") -> Iterator[l
     thread.start()
     try:
         url = f"http://127.0.0.1:{server.server_address[1]}/{name}"
-        text = PLAIN.replace("web.jsonl", url) + "remote: {retry_limit_s: 5}\n"
+        text = PLAIN.replace("web.jsonl", url) + "remote: {retry_limit_s: 5, cache: cache}\n"
         yield [build(write(folder / "recipe.yaml", text))]
     finally:
         server.shutdown()
