@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo recipes test browser duty setup lint bench claims forest fuzz hostile audit ranks peers old-transformers lmplz docs clean
+.PHONY: demo world recipes pages test browser duty setup lint bench claims forest fuzz hostile audit ranks peers old-transformers lmplz docs clean
 
 demo: $(READY)
 	@$(BIN)/python configs/demo/generate.py build/demo/world
@@ -14,9 +14,12 @@ demo: $(READY)
 
 SMALL := tinyllama/base tinyllama/chinese tinyllama/math-code llama-1 llama-3-style colossal-llama-2 llama-3-6b adapt
 
-recipes: $(READY)  # the small twins of the recipes of the literature, each to its report (minutes each)
+world: $(READY)  # what the demo's recipes and the small twins read: crawl, corpora, exams
 	@$(BIN)/python configs/demo/generate.py build/demo/world
 	@$(BIN)/python configs/demo/corpora.py build/demo/corpora
+	@$(BIN)/python configs/demo/exams.py build/demo/exams
+
+recipes: world  # the small twins of the recipes of the literature, each to its report (minutes each)
 	@$(BIN)/puna run configs/demo-base.yaml
 	@for name in $(SMALL); do $(BIN)/puna run configs/$$name-small.yaml || exit 1; done
 
@@ -45,6 +48,9 @@ lint: $(READY)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@found=$$($(BIN)/python -m pytest --collect-only -q 2>&1) || { echo "$$found"; exit 1; }  # mypy does not read tests
+
+pages: $(READY)  # docs/recipes: plans beside published figures, and what the small twins did (after: make recipes)
+	@$(BIN)/python tests/benchmarks/recipes/pages.py
 
 docs: $(READY)
 	@$(BIN)/typer flows.cli utils docs --name puna --title Commands --output docs/commands.md

@@ -61,7 +61,7 @@ def init(
     """Copy a recipe that comes with Puna to start from, with your files and base in it. At a
     terminal, what no option gives is asked for.
     """
-    from flows.recipe.copying import base_of, copies, sources
+    from flows.recipe.copying import base_of, copies, sources, to_be_named
     from flows.recipe.file import RecipeError
 
     try:
@@ -82,6 +82,10 @@ def init(
             _write_new(path, text)
     beside = f" (and beside it {', '.join(p.name for p in [*written][1:])})" * (len(written) > 1)
     put(f"{file} written{beside}; what would run: puna plan {file}")
+    if absent := to_be_named(written):
+        put(
+            f"it names what is not here: {', '.join(absent)}; put yours there, or write where it is"
+        )
 
 
 def _at_a_terminal() -> bool:

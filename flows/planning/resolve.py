@@ -25,6 +25,7 @@ from flows.planning import pointers
 from flows.planning.graph import Graph, Node
 from flows.recipe.errors import nearest
 from flows.recipe.references import ARTIFACT_SCHEME, NAMED_FILES, hub_fasttext_model, hub_model
+from flows.recipe.suites import Absent
 from infra.io.files import NoFile, files_in, only_files, replace_bytes, sha256_file
 from infra.remote.access import Access
 from infra.remote.errors import NoMatch, Unreachable
@@ -64,6 +65,8 @@ NO_WEIGHTS = (
     "a shape is enough to plan and has no weights to train; to run, state model.base (a folder, a "
     "model of the hub or an artifact) or model.create"
 )
+
+SUITE = "evaluation.suite"
 
 Pins = dict[str, dict[str, tuple[Pin, ...] | Unresolved]]
 """Node id -> parameter path -> its files."""
@@ -127,9 +130,10 @@ def resolve(
     earlier: Earlier = lambda node: (),
     known: Pins | None = None,
     may_be_empty: MayBeEmpty = lambda node, reference: False,
+    lacking: Absent | None = None,
 ) -> Pins:
     """Pin every file that the graph's parameters name, also on other machines. Nodes in `known`
-    have these pins.
+    have these pins. `lacking`: files that may be missing: they are not wrong but unresolved.
     """
     digests = Digests()
     pins: Pins = {}
@@ -161,6 +165,8 @@ def resolve(
             if isinstance(found, Unresolved) and found.reference not in stated:
                 absent = "" if is_remote(stated[0]) else "there is no such file or folder, and "
                 found = replace(found, reference=stated[0], why=f"{absent}{found.why}")
+            if lacking and isinstance(found, Unresolved) and found.reference in lacking.paths:
+                found = Unresolved(SUITE, lacking.summary())
             if isinstance(found, tuple) and (node.stage.name, field_path) in ONE_FILE:
                 found = found if len(found) == 1 else _several(node, field_path, found)
             pins[id][field_path] = found
