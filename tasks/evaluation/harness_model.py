@@ -52,7 +52,7 @@ def harness_model(model: LoadedModel, batch_size: int) -> Any:
 
         def _model_call(self, *arguments: Any, **named: Any) -> Any:
             logits = super()._model_call(*arguments, **named)
-            model.mask_padding(logits)
+            model.hide_padding(logits)
             return logits
 
         def _model_generate(self, *arguments: Any, **named: Any) -> Any:

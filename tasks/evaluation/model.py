@@ -86,8 +86,13 @@ class LoadedModel:
             return None
         taken = logits[..., self.padding_rows].logsumexp(-1)
         share: torch.Tensor = (taken - logits.logsumexp(-1)).exp()
-        logits[..., self.padding_rows] = -torch.inf
+        self.hide_padding(logits)
         return share
+
+    def hide_padding(self, logits: torch.Tensor) -> None:
+        """`mask_padding`, where nobody asks for the share."""
+        if len(self.padding_rows):
+            logits[..., self.padding_rows] = -torch.inf
 
     def encode_prompt(self, text: str, bos: str = "auto") -> list[int]:
         """Ids of a prompt, with bos `always`, `never`, or as the tokenizer's defaults have it
