@@ -41,9 +41,19 @@ class LoadedModel:
             if id is not None:
                 return int(id)
         raise StageError(
-            f"the tokenizer in {self.folder} has neither a bos nor an eos token; set one in its "
-            "tokenizer_config.json"
+            f"the tokenizer in {self.folder} has neither a bos nor an eos token, and a text with "
+            "nothing before it is scored after one; set one in its tokenizer_config.json"
         )
+
+    @property
+    def has_bos(self) -> bool:
+        """Whether there is such a token."""
+        ids = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
+        return any(id is not None for id in ids)
+
+    def require_bos(self) -> None:
+        """Raise `StageError` if there is none."""
+        _ = self.bos
 
     @property
     def vocabulary(self) -> int:
