@@ -222,12 +222,13 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         put(json.dumps(result, ensure_ascii=False))
         return
-    from flows.monitoring.console import result_console, score_table, stage_table
+    from flows.monitoring.console import result_console, stage_table
+    from flows.monitoring.score_table import score_table
     from flows.running.places import in_lines
 
     console = result_console()
     console.print(stage_table(result["stages"]))
-    scores = score_table(result["scores"], result["changes"])
+    scores = score_table(result["scores"], result["changes"], console.width)
     if scores is not None:
         console.print()
         console.print(scores)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -24,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.monitoring.listener import Listener
-from flows.monitoring.score_lines import score_lines
+from flows.monitoring.score_table import PLAIN_WIDTH
 from flows.planning.plan import Plan, Step
 from infra.context import WARNING
 from infra.store import Artifact
@@ -33,12 +32,6 @@ from tasks.benchmarks.scores import counting, items_of_all, score_words
 
 PLAIN_EVERY_S = 15.0
 """Seconds between two progress lines of one stage where there is no terminal."""
-
-MOST_GROUP_ROWS = 40
-"""The rows of a task's groups (subjects, positions) are left out if they are more than this."""
-
-PLAIN_WIDTH = 160
-"""Width in columns of tables that go to a file or a pipe."""
 
 
 class PlainConsole(Console):
@@ -201,29 +194,6 @@ def stage_table(stages: list[dict[str, Any]], expected: Mapping[str, float] | No
             f"{seconds:.1f}" if seconds is not None else foreseen,
             row["why"],
         )
-    return table
-
-
-def score_table(
-    scores: dict[str, dict[str, dict[str, Any]]],
-    changes: dict[str, dict[str, dict[str, Any]]] | None = None,
-) -> Table | None:
-    """The benchmark table (`flows.monitoring.score_lines`); None without scores."""
-    if not any(scores.values()):
-        return None
-    names = dict.fromkeys(task for by_task in scores.values() for task in by_task)
-    group_rows = Counter(task.rpartition("/")[0] for task in names if "/" in task)
-    # a row per subject (CMMLU has 67) or per position in long text: the report shows them
-    many = [task for task in names if group_rows[task.rpartition("/")[0]] > MOST_GROUP_ROWS]
-    lines = score_lines(scores, changes or {}, [task for task in many if "/" in task])
-    table = Table(
-        box=None, pad_edge=False, header_style="bold", title="Benchmarks", title_justify="left"
-    )
-    for column in lines[0] if lines else ():
-        numeric = column in scores or column in ("n", "guessing")
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for line in lines:
-        table.add_row(*line.values())
     return table
 
 

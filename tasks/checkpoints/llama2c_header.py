@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.io.foreign import foreign_json
 from infra.stage import StageError
 from tasks.checkpoints.llama_config import llama_config
 
@@ -86,17 +85,3 @@ def files_of(folder: Path) -> tuple[Path, Path] | None:
     if len(tokenizers) == 1 and len(models) == 1:
         return models[0], tokenizers[0]
     return None
-
-
-def config_of(base: str | Path) -> dict[str, Any] | None:
-    """A local base's configuration, of its config.json or its llama2.c file; None where it cannot
-    be read: the base is an artifact, or broken. In that last case the stage reports it.
-    """
-    folder = Path(base)
-    try:
-        if not (folder / "config.json").is_file() and (files := files_of(folder)) is not None:
-            return read_header(files[0]).config()
-        found = foreign_json((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, StageError):
-        return None
-    return found if isinstance(found, dict) else None
