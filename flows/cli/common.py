@@ -137,10 +137,10 @@ def find_store(url: str) -> Store:
     if what := secret_in(url):
         raise RecipeError([f"--store: holds {what}, and {ADVICE}"])
     store = Store.at(url)
-    local = store.root.local_root
-    if local is not None and not local.is_dir():
+    if not store.root.is_store():
+        where = store.root.local_root or store.root.url
         raise ArtifactMissing(
-            f"there is no store at {local}; name yours with --store, or set PUNA_STORE"
+            f"there is no store at {where}; name yours with --store, or set PUNA_STORE"
         )
     return store
 

@@ -235,7 +235,7 @@ def model_blocks(inputs: Inputs) -> list[Block]:
         "model, tokenizer = Model.from_pretrained(path), Tokenizer.from_pretrained(path)",
     ]
     where = (
-        "" if root else f" It is not on this machine: copy it with puna artifacts path {reference}."
+        "" if root else f" It is not on this machine: puna artifacts copy {reference} --to artifacts."
     )
     return [
         Text(f"{reference}.{where}"),
