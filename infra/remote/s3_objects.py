@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from infra.io.files import sha256_file
 from infra.remote.access import Access
 from infra.remote.errors import NoSuchObject, RemoteError, Transient
 from infra.remote.http import UNSTATED
@@ -30,6 +31,7 @@ WHOLE_BYTES = 4 * PART_BYTES
 _PARTS_AT_ONCE = 4
 _MOST_PARTS = 10_000
 _MOST_DELETED = 1000
+_PAGE = 1000
 _MOST_BEGUN = 5
 """How often an upload in parts is begun, where others write the same object."""
 
@@ -108,7 +110,8 @@ def create(url: str, content: bytes | Path, sha256: str, access: Access) -> None
         sha256 = sha256 or hashlib.sha256(content).hexdigest()
         _whole(_Write(url, content, access, sha256))
         return
-    if content.stat().st_size <= WHOLE_BYTES:
+    sha256 = sha256 or sha256_file(content)
+    if _size(content) <= WHOLE_BYTES:
         create(url, content.read_bytes(), sha256, access)
         return
     with contextlib.suppress(NoSuchObject):  # gigabytes need not travel to be refused
@@ -191,7 +194,7 @@ def _whole(write: _Write) -> None:
     _asked(write.url, write.access, put)
 
 
-class _Again(Exception):
+class _Again(RemoteError):
     """An upload in parts has to be begun again."""
 
 
@@ -321,7 +324,7 @@ def listed(prefix: str, access: Access, *, deep: bool = True, most: int = 0) -> 
     there. `most`: stop after about so many, 0 for never.
     """
     system, key = filesystem(access), key_of(prefix)
-    words: dict[str, Any] = {"Bucket": bucket_of(prefix), "Prefix": key}
+    words: dict[str, Any] = {"Bucket": bucket_of(prefix), "Prefix": key, "MaxKeys": _PAGE}
     words |= {} if deep else {"Delimiter": "/"}
     sizes: dict[str, int] = {}
     folders: list[str] = []

@@ -26,6 +26,10 @@ T = TypeVar("T")
 _WITH_CREDENTIALS = "the credentials of the environment do not allow it; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, of an account that may read it"  # noqa: E501
 _PAYER = "a bucket whose reader pays (requester pays) needs AWS_REQUEST_PAYER=requester"
 _ANONYMOUS = "no credentials are set; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, of an account that may read it"  # noqa: E501
+_TORN = {"IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch"}
+"""Codes of S3 for a write that did not come as it was sent."""
+
+_PASSING_STATUS = (408, 425, 429)
 _FOREVER = (errno.EINVAL, errno.ENOSYS, errno.EPERM)
 """Errors of the operating system, as s3fs names answers, that no further try mends."""
 
@@ -159,7 +163,7 @@ def _in_words(error: Exception, reference: str, refused: tuple[str, str]) -> Exc
         return Denied(f"{reference}: refused ({code}: {error}); {ADVICE[code]}")
     if isinstance(error, PermissionError):
         return Denied(f"{reference}: {refused[0]} ({error}); {hint()}{refused[1]}")
-    if code in PASSING_CODES or _passes(error):
+    if code in PASSING_CODES | _TORN or _passes(error):
         return Transient(str(error) or type(error).__name__)
     said = f"{type(error).__name__}: {error}".rstrip(": ")
     return RemoteError(
@@ -199,8 +203,8 @@ def _answer(error: BaseException) -> dict[str, Any]:
 def _passes(error: Exception) -> bool:
     """Whether an error of s3fs, botocore or aiohttp may pass by itself."""
     status = status_of(error)
-    if status >= 500:
-        return status not in (501, 505)
+    if status >= 400:
+        return status in _PASSING_STATUS or (status >= 500 and status not in (501, 505))
     if isinstance(error, OSError):
         return error.errno not in _FOREVER
     names = {kind.__name__ for kind in type(error).__mro__}

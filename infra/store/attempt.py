@@ -171,5 +171,5 @@ class Attempt:
 
     def finish(self) -> None:
         """Remove what only unfinished work needs: scratch, and partial files of killed runs."""
-        shutil.rmtree(self.scratch(), ignore_errors=True)
+        self._root.clear_scratch()
         self._root.tidy()

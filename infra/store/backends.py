@@ -209,6 +209,7 @@ class RemoteDirectory(Directory):
         target = self._full(name) if name else self._root
         if self._fs.exists(target):
             self._fs.rm(target, recursive=True)
+        shutil.rmtree(_cache_folder(f"{self.url}/{name}".rstrip("/")), ignore_errors=True)
 
     def scratch(self) -> Path:
         """A temporary folder, by this folder's address."""

@@ -14,6 +14,7 @@ import abc
 import contextlib
 import functools
 import json
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -226,6 +227,10 @@ class Directory(abc.ABC):
     @abc.abstractmethod
     def scratch(self) -> Path:
         """A local folder that belongs to this one and survives a kill; made where it is missing."""
+
+    def clear_scratch(self) -> None:
+        """Remove `scratch`."""
+        shutil.rmtree(self.scratch(), ignore_errors=True)
 
     def tidy(self) -> None:  # noqa: B027
         """Remove what killed processes left half-written; nobody else may be writing."""

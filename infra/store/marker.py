@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from infra.store.s3_directory import S3Directory
 
 NAME = "puna-store.json"
-_CONTENT = json.dumps({"store": "puna", "layout": 1}).encode()
 _MOST_FOREIGN = 20_000
 """Objects below a new store's root that are looked through for other stores."""
 
@@ -65,7 +65,7 @@ def make(root: S3Directory) -> None:
 def _try(root: S3Directory, url: str) -> bool:
     """Write the marker on condition that it is not there; whether that was refused."""
     try:
-        s3_objects.create(url, _CONTENT, "", root.access)
+        s3_objects.create(url, _content(), "", root.access)
     except FileExistsError:
         return True
     except NoCondition as error:
@@ -76,9 +76,14 @@ def _try(root: S3Directory, url: str) -> bool:
     return False
 
 
+def _content() -> bytes:
+    """Never the same, so that no other object passes for ours where an answer was lost."""
+    return json.dumps({"store": "puna", "layout": 1, "tried": secrets.token_hex(8)}).encode()
+
+
 def _try_parts(root: S3Directory, url: str) -> None:
     try:
-        refused = s3_objects.refuses_parts(url, _CONTENT, root.access)
+        refused = s3_objects.refuses_parts(url, _content(), root.access)
     except NoCondition:
         refused = False
     if not refused:

@@ -176,20 +176,31 @@ class S3Directory(Directory):
         manifests = [found for found in names if found.rpartition("/")[2] == "manifest.json"]
         s3_objects.delete_all(prefix, manifests, self.access)
         s3_objects.delete_all(prefix, [*{*names} - {*manifests}], self.access)
-        shutil.rmtree((self.child(name) if name else self).scratch(make=False), ignore_errors=True)
+        (self.child(name) if name else self).clear_scratch()
 
     def remove_file(self, name: str) -> None:
         """See `Directory`; one request."""
         s3_objects.delete(self._url(name), self.access)
 
-    def scratch(self, *, make: bool = True) -> Path:
+    def scratch(self) -> Path:
         """A folder in the cache, by the folder's own address: it survives a kill and a restart of
         the machine, and is of this machine alone.
         """
-        path = self.access.cache / "scratch" / self.url.removeprefix("s3://")
-        if make:
-            path.mkdir(parents=True, exist_ok=True)
-        return path
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        return self._scratch
+
+    @property
+    def _scratch(self) -> Path:
+        return self.access.cache / "scratch" / self.url.removeprefix("s3://")
+
+    def clear_scratch(self) -> None:
+        """See `Directory`; with the empty folders above."""
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            for folder in self._scratch.parents:
+                if folder == self.access.cache:
+                    return
+                folder.rmdir()
 
     def tidy(self) -> None:
         """Give up what killed processes left of uploads in parts."""

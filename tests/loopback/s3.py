@@ -58,9 +58,7 @@ class _OneWriter:
         self._application, self._requests = application, requests
         self._lock = threading.Lock()
 
-    def __call__(
-        self, environment: dict[str, Any], start: Callable[..., Any]
-    ) -> Iterable[bytes]:
+    def __call__(self, environment: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         method = str(environment["REQUEST_METHOD"])
         self._requests[kind_of(method, environment["PATH_INFO"], environment["QUERY_STRING"])] += 1
         if method in ("GET", "HEAD"):
