@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.ledger import Ledger
+from infra.remote.errors import Changed
 from infra.store.directory import Damaged, Directory
 from infra.store.manifest import DataFile, Manifest
 
@@ -114,11 +115,16 @@ class Artifact:
 
     @contextlib.contextmanager
     def _lost(self, file: str) -> Iterator[None]:
-        """Raise `Damaged` where a file is not in the store."""
+        """Raise `Damaged` where a file is not in the store, or is another one."""
         try:
             yield
         except FileNotFoundError as error:
             raise self._loss(file, str(error)) from None
+        except Changed as error:
+            raise Damaged(
+                f"{self.identity} is damaged ({str(error).partition(';')[0]}); restore its file, "
+                f"or build it again: puna run RECIPE --force {self.stage}/{self.name}"
+            ) from None
 
     def _loss(self, file: str, where: str) -> Damaged:
         return Damaged(

@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar
 from infra.io.files import sha256_file, temporary_beside
 from infra.remote import cache, holding, s3_objects
 from infra.remote.access import Access
-from infra.remote.errors import Changed, NoSuchObject
+from infra.remote.errors import NoSuchObject
 from infra.stage import Pin
 from infra.store import marker
 from infra.store.directory import Damaged, Directory
@@ -164,8 +164,6 @@ class S3Directory(Directory):
             return holding.hold(pin, self.access, place)
         except NoSuchObject:
             raise FileNotFoundError(pin.path) from None
-        except Changed as error:
-            raise Damaged(f"{error}, though the store never changes its files") from None
 
     def remove(self, name: str = "") -> None:
         """See `Directory`. Manifests go first: an artifact is whole, or it is not there."""

@@ -101,6 +101,7 @@ def s3_server() -> Iterator[LoopbackS3]:
 def bucket_server(folder: Path) -> Iterator[LoopbackS3]:
     """As `s3_server`, with localbucket's server over a folder."""
     requests: collections.Counter[str] = collections.Counter()
+    folder.mkdir(parents=True, exist_ok=True)
 
     class Handler(localbucket.S3Handler):  # type: ignore[misc]
         data_root = folder.resolve()
