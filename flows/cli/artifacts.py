@@ -21,6 +21,7 @@ from flows.cli.common import (
     put,
     refusals,
     say,
+    store_at,
 )
 
 if TYPE_CHECKING:
@@ -139,6 +140,36 @@ def verify(
     put(f"{checked + len(damaged)} artifacts checked, {len(problems)} problems")
     if problems:
         raise typer.Exit(EXIT_FAILED)
+
+
+@app.command("copy")
+def copy(
+    reference: RefArgument,
+    to: Annotated[
+        str, typer.Option("--to", help="URL of the store to copy to.", show_default=False)
+    ],
+    from_: Annotated[
+        str, typer.Option("--from", help="URL of the store to copy from.", envvar="PUNA_STORE")
+    ] = "artifacts",
+    inputs: Annotated[
+        bool, typer.Option("--with-inputs", help="Copy what it was made from, too.")
+    ] = False,
+) -> None:
+    """Copy an artifact to another store: its data, checked against its checksums, its records and
+    its manifest. The same command goes on with a copy that was broken off.
+    """
+    from infra.store import copying
+
+    artifact = open_artifact(from_, reference)
+    with refusals():
+        target = store_at(to)
+        target.make()
+        source = open_store(from_)
+        chosen = copying.with_inputs(source, artifact) if inputs else [artifact]
+        for one in chosen:
+            done = "copied" if copying.copy(one, target) else "was there"
+            size = sum(output.bytes for output in one.manifest.outputs)
+            print(f"{one.identity:<48} {size:>14,} bytes  {done}  {target.root.url}", flush=True)
 
 
 @app.command("tag")

@@ -117,7 +117,7 @@ def prepare(request: RunRequest, *, made: bool = False) -> Prepared:
     one that its sources have new files for. Raises `RecipeError` for whatever is wrong with it.
     """
     recipe = read_recipe(request.recipe, request.overrides)
-    store = Store.at(request.store or recipe.store)
+    store = Store.at(request.store or recipe.store, recipe.remote.access())
     if store.root.url.startswith("memory://") and recipe.engine.kind != "inline":
         raise RecipeError(
             [
