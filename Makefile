@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo world recipes pages test browser duty setup lint bench claims forest fuzz ranks peers old-transformers lmplz docs clean
+.PHONY: demo world recipes pages test browser duty setup lint bench claims forest fuzz hostile audit ranks peers old-transformers lmplz docs clean
 
 demo: $(READY)
 	@$(BIN)/python configs/demo/generate.py build/demo/world
@@ -73,6 +73,13 @@ forest: $(READY)  # the table by which main content is told; 20 minutes, 4 GB of
 
 fuzz: $(READY)  # 10,000 damaged inputs: nothing uncaught, in bounded memory (3 minutes)
 	@$(BIN)/python tests/benchmarks/fuzz_ingest.py
+
+audit: $(READY)  # known vulnerabilities of the pinned packages (asks PyPI, in an environment of its own)
+	@test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && build/audit/bin/pip install --quiet pip-audit; }
+	@build/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
+hostile: $(READY)  # hostile inputs by hand: how each ends, in what time and memory (10 minutes)
+	@$(BIN)/python -m tests.faults.hostile.run --write docs/hostile.md
 
 claims: $(READY)  # claims of the literature at small scale, over three seeds (an hour or two; resumable)
 	@$(BIN)/python tests/benchmarks/claims/run.py --write docs/claims.md

@@ -89,9 +89,13 @@ def folder_recipe(
 ) -> dict[str, Any]:
     """The recipe that evaluates the model in a folder; ends the command if options are missing."""
     from tasks.benchmarks import suites
+    from tasks.checkpoints.base_config import config_of
 
-    if not (folder / "config.json").exists():
-        _refuse(f"{folder} has no config.json; name the folder of a model in Hugging Face format")
+    if config_of(folder) is None:
+        _refuse(
+            f"{folder} has no config.json that can be read; name the folder of a model in Hugging "
+            "Face format"
+        )
     if suite is None or data is None:
         lacking = "--suite" if suite is None else "--data"
         _refuse(

@@ -13,6 +13,7 @@ from flows.planning.looping.continuing import continued
 from flows.planning.looping.history import History
 from flows.planning.looping.turn import Turn, turn_of
 from flows.planning.origin import refuse_other_origin
+from flows.planning.own_files import refuse_own_store
 from flows.planning.phases import phase_facts
 from flows.planning.plan import Plan, make_plan
 from flows.planning.predictions import made_config, predictions
@@ -116,7 +117,7 @@ def prepare(request: RunRequest, *, made: bool = False) -> Prepared:
     one that its sources have new files for. Raises `RecipeError` for whatever is wrong with it.
     """
     recipe = read_recipe(request.recipe, request.overrides)
-    store = Store.at(request.store or recipe.store)
+    store = Store.at(request.store or recipe.store, recipe.remote.access())
     if store.root.url.startswith("memory://") and recipe.engine.kind != "inline":
         raise RecipeError(
             [
@@ -147,6 +148,7 @@ def prepare(request: RunRequest, *, made: bool = False) -> Prepared:
         turn.pins if turn is not None else None,
         lacking=recipe.absent,
     )
+    refuse_own_store(recipe, store, graph, pins)
     plan = make_plan(graph, pins, store, recipe.name, selection, fixed)
     _refuse_wrong_references(recipe, plan, pins)
     _refuse_incompatible_indexes(recipe, plan)

@@ -26,7 +26,7 @@ from flows.planning.graph import Graph, Node
 from flows.recipe.errors import nearest
 from flows.recipe.references import ARTIFACT_SCHEME, NAMED_FILES, hub_fasttext_model, hub_model
 from flows.recipe.suites import Absent
-from infra.io.files import files_in, replace_bytes, sha256_file
+from infra.io.files import NoFile, files_in, only_files, replace_bytes, sha256_file
 from infra.remote.access import Access
 from infra.remote.errors import NoMatch, Unreachable
 from infra.remote.listing import Listing
@@ -283,13 +283,14 @@ def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
                 why = "the folder is empty; name one that holds files"
                 return Unresolved(reference, why, wrong=True, emptied=True)
             return [digests.pin(file, file.relative_to(path).as_posix()) for file in files]
-        matches = sorted(
-            Path(match) for match in glob(reference, recursive=True) if Path(match).is_file()
-        )
+        matches = sorted(only_files(map(Path, glob(reference, recursive=True))))
         if matches:
             root = Path(os.path.commonpath([match.parent for match in matches]))
             return [digests.pin(match, match.relative_to(root).as_posix()) for match in matches]
         names = sorted(file.name for file in path.parent.iterdir()) if path.parent.is_dir() else []
+    except NoFile as error:
+        why = f"{error.strerror}, or name the files without it"
+        return Unresolved(reference, why, wrong=True)
     except OSError as error:
         return Unresolved(
             reference,
@@ -301,11 +302,11 @@ def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
         f"no file or folder matches{nearest(path.name, names)}; name one that exists "
         "(a recipe's paths are relative to its folder, those of -s to the working directory)",
         wrong=True,
-        emptied=_fixed_folder(path).is_dir(),
+        emptied=fixed_folder(path).is_dir(),
     )
 
 
-def _fixed_folder(path: Path) -> Path:
+def fixed_folder(path: Path) -> Path:
     """The folder that a file or pattern must lie in: what comes before the first wildcard."""
     folders = path.parent.parts
     fixed = itertools.takewhile(lambda part: not has_magic(part), folders)

@@ -167,13 +167,20 @@ def convert(
         return
     require_checksums(folder)
     hidden, dtype = _write_weights(paths, shape, target)
-    config = llama_config(
+    write_json(target / "config.json", config_of(shape, hidden, ids, dtype))
+
+
+def config_of(
+    shape: Shape, hidden: int, ids: Mapping[str, int | None], dtype: str
+) -> dict[str, Any]:
+    """The model's config.json; `hidden` is the width of its MLPs."""
+    return llama_config(
         hidden_size=shape.dim,
         intermediate_size=hidden,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
         num_key_value_heads=shape.kv_heads,
-        vocab_size=vocabulary,
+        vocab_size=shape.vocabulary,
         max_position_embeddings=shape.positions,
         rope_theta=shape.rope_theta,
         tie_word_embeddings=False,
@@ -182,7 +189,17 @@ def convert(
         rms_norm_eps=shape.norm_epsilon,
         dtype=dtype,
     )
-    write_json(target / "config.json", config)
+
+
+def stated_hidden(folder: Path) -> int:
+    """The width of the MLPs as Meta's `model.py` computes it of params.json: two thirds of four
+    times dim, times a multiplier, rounded up.
+    """
+    given = read_json(folder / PARAMETERS)
+    hidden = int(2 * 4 * int(given["dim"]) / 3)
+    hidden = int((given.get("ffn_dim_multiplier") or 1) * hidden)
+    multiple = int(given.get("multiple_of") or 256)
+    return -(-hidden // multiple) * multiple
 
 
 def _write_weights(paths: Sequence[Path], shape: Shape, target: Path) -> tuple[int, str]:

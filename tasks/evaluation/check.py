@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from infra.remote.access import Access
@@ -17,7 +18,7 @@ from tasks.checkpoints.tokenizer_files import read_tokenizer
 from tasks.checkpoints.weights import read_tensors
 from tasks.evaluation.items import Question, questions
 from tasks.evaluation.model import load_tokenizer
-from tasks.evaluation.preflight import Questions, require_askable
+from tasks.evaluation.preflight import Questions, require_askable, require_beginning
 from tasks.evaluation.stage import EvaluationParameters
 
 
@@ -116,7 +117,9 @@ def _check_model(
         pickles = any(folder.glob("pytorch_model*.bin"))  # which can be evaluated, if not trained
         if opened == folder and not pickles:
             read_tensors(folder)
-        if any(asked.values()):
+        scores_text = "bits-per-byte" in parameters.protocols or parameters.long_text is not None
+        if any(asked.values()) or scores_text:
             read_tokenizer(opened)  # so that a damaged file is told as other stages tell it
             model = load_tokenizer(opened, parameters.max_length)
+            require_beginning(parameters, replace(model, folder=folder))
             yield from require_askable(parameters.benchmarks, asked, model)
