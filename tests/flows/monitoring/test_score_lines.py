@@ -76,11 +76,12 @@ def test_the_terminal_s_table_breaks_no_number(width: int) -> None:
     about = {"shots": 0, "bos": True, "metric": "acc", "suite": "tinyllama"}
     base = {name: row(0.263, about=about) for name in names}
     lines = printed({"base": base}, {}, width)
-    assert lines[1].split() == ["task", "metric", "n", "guessing", "base", "(1)", "(2)", "(3)"]
+    numbers = [f"({n})" for n in range(1, 4)]
+    assert lines[1].split() == ["task", "metric", "n", "guessing", "base", *numbers]
     (boolq,) = (line for line in lines if line.startswith("boolq "))
-    assert boolq.split(maxsplit=4)[4] == "0.263 ± 0.010 (chance) 0.578 0.597 0.608"
+    assert boolq.split(maxsplit=4)[4] == "0.263 ± 0.010 (chance) 0.560 0.571 0.614"
     told = " ".join(lines)
-    assert "asked with 0 shots, BOS, harness published: (1) TinyLlama-1.1B (3T tokens), (2)" in told
+    assert "asked with 0 shots, BOS, harness published: (1) TinyLlama v1.1 (2T tokens), (2)" in told
 
     more = {name: row(0.5, about=about) for name in names}
     changes = {"more": {name: {"acc": [0.29, 0.02, True]} for name in names}}
@@ -88,7 +89,7 @@ def test_the_terminal_s_table_breaks_no_number(width: int) -> None:
     assert max(map(len, lines)) <= width
     assert sum(line.endswith("+0.290 [+0.251, +0.329]") for line in lines) == len(names)
     assert sum("0.263 ± 0.010" in line and "0.500 ± 0.010" in line for line in lines) == len(names)
-    assert sum(line.endswith(" 0.578 0.597 0.608") for line in lines) == 1
+    assert sum(line.endswith(" 0.560 0.571 0.614") for line in lines) == 1
     assert ("Published" in lines) == (width == 80)
 
 
