@@ -128,6 +128,7 @@ def scores(name: str) -> str:
         raise SystemExit(f"{name}-small has no scores; run it first: make recipes")
     tasks = list(dict.fromkeys(task for of_model in by_model.values() for task in of_model))
     rows, systems = [], dict[str, None]()
+    suite = twin.recipe.evaluation is not None and twin.recipe.evaluation.suite
     for task in tasks:
         told = [of_model.get(task, {}) for of_model in by_model.values()]
         metric = next((m[0] for row in told if (m := counting(row))), None)
@@ -144,10 +145,10 @@ def scores(name: str) -> str:
                 f"{items:,}",
                 "" if guess is None else f"{guess:.2f}",
                 *(_score(row, metric) for row in told),
-                f"{100 * beside[system]:.1f} %" if beside else "",
+                *([f"{100 * beside[system]:.1f} %" if beside else ""] if suite else []),
             ]
         )
-    head = ["task", "items", "guessing", *by_model, " / ".join(systems) or "published"]
+    head = ["task", "items", "guessing", *by_model, *systems]
     stages = [s.artifact for s in twin.plan.steps.values() if s.artifact is not None]
     took = sum(artifact.manifest.seconds for artifact in stages)
     trained = sum(a.manifest.seconds for a in stages if a.stage == "training")

@@ -118,7 +118,15 @@ def draw(
     mixture.set_xticks([])
     mixture.set_xlabel("phases, each from its first token to its last")
     handles = dict(zip(*reversed(mixture.get_legend_handles_labels()), strict=True))
-    mixture.legend(handles.values(), handles.keys(), loc="center left", fontsize=8, markerscale=4)
+    mixture.legend(
+        handles.values(),
+        handles.keys(),
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+        fontsize=8,
+        markerscale=4,
+        frameon=False,
+    )
     rate.set_title(f"{name}: lines: recipe, diamonds: published, dots: steps of the small twin")
     figure.tight_layout()
     file.parent.mkdir(parents=True, exist_ok=True)
