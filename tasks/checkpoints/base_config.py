@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from infra.io.foreign import foreign_json
 from infra.stage import StageError
 from tasks.checkpoints import meta_llama
 from tasks.checkpoints.llama2c_header import files_of, read_header
@@ -25,7 +25,7 @@ def config_of(base: str | Path) -> dict[str, Any] | None:
                 return _of_meta(folder)
             if (files := files_of(folder)) is not None:
                 return read_header(files[0]).config()
-        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        found = foreign_json((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, StageError):
         return None
     return found if isinstance(found, dict) else None

@@ -124,11 +124,6 @@ def refusal(path: Path) -> str:
 def test_what_is_wrong_with_a_suite_is_said_before_anything_is_read(
     tmp_path: Path, data: Path
 ) -> None:
-    evaluation = {"suite": "tinyllama", "data": "benchmarks"}
-    said = refusal(recipe(tmp_path, evaluation=evaluation))
-    assert re.search(r"r\.yaml:\d+: evaluation\.suite: piqa needs \(piqa/validation", said)
-    assert f"put it into {data}" in said and "benchmarks: {piqa: null}" in said
-    assert "hellaswag" not in said, "what is there is not named"
     said = refusal(recipe(tmp_path, evaluation={"suite": "tiny-llama", "data": "benchmarks"}))
     assert "'tiny-llama' is no suite (did you mean 'tinyllama'?); there are: coloss" in said
     said = refusal(recipe(tmp_path, evaluation={"suite": "tinyllama"}))
@@ -137,6 +132,32 @@ def test_what_is_wrong_with_a_suite_is_said_before_anything_is_read(
     assert "evaluation.data: is read by evaluation.suite alone" in said
     said = refusal(recipe(tmp_path, decontaminate={"against": ["llama-1"]}))
     assert "llama-1 is a suite; name it with evaluation: {suite: llama-1, data: FOLDER}" in said
+
+
+def test_missing_files_of_a_suite_are_planned_around_and_refused_by_a_run(
+    tmp_path: Path, data: Path
+) -> None:
+    (tmp_path / "web.jsonl").write_text(json.dumps({"text": "Once upon a time."}) + "\n")
+    path = recipe(
+        tmp_path,
+        sources={"web": {"ingest": {"format": "jsonl", "paths": ["web.jsonl"]}, "category": "w"}},
+        evaluation={"suite": "tinyllama", "data": "benchmarks", "models": ["base"]},
+    )
+    found = prepare(RunRequest.of(path))
+    step = found.plan.steps["evaluation/base"]
+    assert step.state == "unresolved" and found.plan.steps["ingest/web"].state == "run"
+    assert f"evaluation.suite: files of piqa are not in {data};" in step.why
+    with pytest.raises(RecipeError) as caught:
+        found.refuse_unresolved()
+    said = str(caught.value)
+    assert re.search(r"r\.yaml:\d+: evaluation\.suite: piqa needs \(piqa/validation", said)
+    assert f"put it into {data}" in said and "benchmarks: {piqa: null}" in said
+    assert "hellaswag" not in said, "what is there is not named"
+    prepare(RunRequest.of(path, until_stage="select")).refuse_unresolved()
+    found = prepare(RunRequest.of(path, ("evaluation.data=nowhere",)))
+    with pytest.raises(RecipeError) as caught:
+        found.refuse_unresolved()
+    assert all(f"evaluation.suite: {task} needs (" in str(caught.value) for task in TINY)
 
 
 def test_a_folder_is_evaluated_without_a_recipe(tmp_path: Path, data: Path) -> None:

@@ -114,4 +114,4 @@ def test_a_file_of_another_version_is_refused_and_another_number_of_items_told(
     path.rename(other)
     pin = Pin(str(other), other.name, sha256, other.stat().st_size)
     (fault,) = faults(parameters, {"benchmarks.arc-easy.paths": (pin,)}, Access(tmp_path / "c"))
-    assert not fault.certain and "1 items, the published data set has 2,376" in fault.what
+    assert not fault.certain and "numbers of items: arc-easy of 2,376 (here 1)" in fault.what
