@@ -169,6 +169,7 @@ def test_a_folder_is_evaluated_without_a_recipe(tmp_path: Path, data: Path) -> N
     found = read_recipe(path)
     assert found.evaluation is not None
     assert set(found.evaluation.tasks) == {"boolq", "hellaswag"}
+    (data / "boolq/dev.jsonl").write_text("{")
     for options, words in (
         ([str(model)], "--suite is missing"),
         ([str(model), "--suite", "tinyllama"], "--data is missing"),
@@ -178,7 +179,25 @@ def test_a_folder_is_evaluated_without_a_recipe(tmp_path: Path, data: Path) -> N
             "--tasks: mmlu is no task of suite tinyllama; it has: hellaswag",
         ),
         ([str(path), "--suite", "tinyllama"], "--suite is for the folder of a model"),
-        ([str(model), "--suite", "tinylama", "--data", str(data)], "'tinylama' is no suite"),
+        (
+            [str(model), "--suite", "tinylama", "--data", str(data)],
+            "--suite: 'tinylama' is no suite (did you mean 'tinyllama'?)",
+        ),
+        ([str(model), "--suite", "tinyllama", "--data", "absent"], "--data: absent is no folder"),
+        (
+            [str(model), "--suite", "tinyllama", "--data", str(data)],
+            "lacks files of 1 of 7 tasks (above); put them there, or leave these tasks out with "
+            "--tasks hellaswag,openbookqa,winogrande,arc-challenge,arc-easy,boolq",
+        ),
+        (
+            [str(model), "--suite", "tinyllama", "--data", str(data), "--limit", "0"],
+            "--limit: 0 is no number of items",
+        ),
+        (
+            [str(model), "--suite", "tinyllama", "--data", str(data), "--tasks", "boolq"],
+            "error: benchmarks.boolq.paths: ",
+        ),
     ):
         done = CliRunner().invoke(app, ["evaluate", *options])
         assert done.exit_code == 2 and words in done.output, (options, done.output)
+        assert "recipe." not in done.output and ".yaml" not in done.output.replace(str(path), "")
