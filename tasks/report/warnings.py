@@ -18,6 +18,7 @@ def warnings(inputs: Inputs, numbers: Mapping[str, Any]) -> list[str]:
         *numbers["document_notes"],
         *_few(numbers),
         *_guessed(numbers),
+        *(note.removeprefix("warning: ") for note in numbers.get("leaks", ())),
         *_not_decontaminated(numbers),
     ]
 
