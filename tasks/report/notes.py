@@ -62,12 +62,12 @@ def notes_of(inputs: Inputs) -> list[str]:
         *missing_languages(inputs),
         *training_notes(inputs.get("training", ())),
         *evaluation_notes(inputs.get("evaluation", ())),
-        *leak_notes(inputs),
+        *(f"warning: {note}. Write action: document, or passage" for note in leak_notes(inputs)),
     ]
 
 
 def leak_notes(inputs: Inputs) -> list[str]:
-    """A warning for each benchmark that a phase was asked, items of which were found in documents
+    """A sentence for each benchmark that a phase was asked, items of which were found in documents
     that stayed in the training data.
     """
     trained = {phase.name for phase in inputs.get("training", ())}
@@ -78,10 +78,10 @@ def leak_notes(inputs: Inputs) -> list[str]:
             for task in set(parameters["benchmarks"]) - set(parameters["decontaminated"]):
                 asked.setdefault(task, []).append(evaluation.name)
     return [
-        f"warning: {row['items_hit']:,} of the {row['items']:,} items of {row['benchmark']} were "
+        f"{row['items_hit']:,} of the {row['items']:,} items of {row['benchmark']} were "
         f"found in {row['documents']:,} documents, which decontaminate.action: report leaves in "
-        f"the training data: scores of {', '.join(asked[row['benchmark']])} there tell what was "
-        "memorised. Write action: document, or passage"
+        f"the training data: scores of {', '.join(asked[row['benchmark']])} there may tell what was "
+        "memorised"
         for row in contaminated(inputs)
         if row["items_hit"] and row["benchmark"] in asked
     ]

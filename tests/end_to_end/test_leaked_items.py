@@ -73,6 +73,6 @@ def test_a_model_of_leaked_items_scores_near_1_and_is_flagged(
     (hits,) = built["decontaminate/crawl"].statistics["benchmarks"].values()
     assert hits["items_hit"] >= ITEMS - 2
     found = f"{hits['items_hit']} of the {ITEMS} items of quiz were found in"
-    assert note.startswith(f"warning: {found}") and "scores of learn there" in note
-    page = built["report/leak"].records.local("report.html").read_text(encoding="utf-8")
+    assert note.startswith(found) and "scores of learn there" in note
+    page = built["report/leak"].records.read("report.html").decode()
     assert found in page
