@@ -80,7 +80,8 @@ def leak_notes(inputs: Inputs) -> list[str]:
     return [
         f"{row['items_hit']:,} of the {row['items']:,} items of {row['benchmark']} were "
         f"found in {row['documents']:,} documents, which decontaminate.action: report leaves in "
-        f"the training data: scores of {', '.join(asked[row['benchmark']])} there may tell what was "
+        f"the training data: scores of "
+        f"{', '.join(asked[row['benchmark']])} there may tell what was "
         "memorised"
         for row in contaminated(inputs)
         if row["items_hit"] and row["benchmark"] in asked
