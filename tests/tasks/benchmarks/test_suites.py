@@ -70,7 +70,7 @@ def test_published_figures_stand_beside_the_metric_that_they_are_of() -> None:
     assert counting({"acc_norm": 0.5}) == ["acc_norm"]
     assert asked_words(row, "acc_norm") == "0 shots, BOS, harness"
     (source,) = sources_of([row, {"n": 1}, row])
-    assert source.startswith("Published figures of suite tinyllama: TinyLlama's EVAL.md")
+    assert source.startswith("Published figures of suite tinyllama: model card of TinyLlama")
     assert score_words(row | {"chance": 0.25}, "acc_norm") == "0.600 ± 0.010"
     assert score_words(row | {"chance": 0.59}, "acc_norm") == "0.600 ± 0.010 (chance)"
 
