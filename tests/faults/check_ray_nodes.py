@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import json
+import operator
 import os
 import pickle
 import signal
@@ -72,7 +73,7 @@ class Check:
         head = self.nodes.head_node(pool._ray)
         second = next(worker for worker in workers if worker.node != head)
         pool._workers.sort(key=lambda worker: worker.node == head)  # it gets the first shard
-        asked = second.actor.run.remote(pickle.dumps(_own_process), pickle.dumps(None))
+        asked = second.actor.run.remote(pickle.dumps(operator.call), pickle.dumps(os.getpid))
         os.kill(result_of(pool._ray.get(asked)), signal.SIGSTOP)
         before, started = len(self.lost), time.monotonic()
 
@@ -94,10 +95,6 @@ class Check:
         self.nodes.start_second()
         lost = self.lost[before:]
         return artifact, f"{len(lost)} shard(s) lost and done again, {seconds:.1f} s"
-
-
-def _own_process(_: None) -> int:
-    return os.getpid()
 
 
 def main() -> int:
