@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.common import JsonOption, RefArgument, find_artifact, refusals, say
+from flows.cli.common import JsonOption, RefArgument, find_artifact, put, refusals, say
 from flows.cli.exporting_to_axolotl import export_to_axolotl
 
 if TYPE_CHECKING:
@@ -100,11 +100,11 @@ def export(
         if gguf is not None:
             say(f"{gguf}: {gguf.stat().st_size:,} bytes")
     if as_json:
-        print(json.dumps({"folder": str(folder), "gguf": str(gguf) if gguf else None, **facts}))
+        put(json.dumps({"folder": str(folder), "gguf": str(gguf) if gguf else None, **facts}))
     else:
-        print(f"vllm serve {folder}")
+        put(f"vllm serve {folder}")
         if gguf is not None:
-            print(f"llama-cli -m {gguf} -p 'Once upon a time'")
+            put(f"llama-cli -m {gguf} -p 'Once upon a time'")
 
 
 def base_size(artifact: Artifact) -> int | None:

@@ -19,6 +19,7 @@ from flows.cli.common import (
     SetOption,
     StoreOption,
     UntilOption,
+    put,
     read_request,
     refusals,
     say,
@@ -76,7 +77,7 @@ def plan(
         if (origin := origin_of(prepared.plan)) is not None:
             found["from"] = origin.identity
         found |= training_json(prepared.phases, prepared.predicted, prepared.unpredicted)
-        print(json.dumps(found, ensure_ascii=False))
+        put(json.dumps(found, ensure_ascii=False))
         return
     from flows.monitoring.console import result_console, stage_table
 
@@ -87,9 +88,9 @@ def plan(
     for line in [*in_words(expected, prepared.plan), *reading.lines, *in_lines(tokenizing)]:
         console.print(line, soft_wrap=True, highlight=False)
     for line in origin_in_words(prepared.recipe, prepared.plan):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        console.print(line, soft_wrap=True, highlight=False)
     for line in training_lines(prepared.phases, prepared.predicted, prepared.unpredicted):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        console.print(line, soft_wrap=True, highlight=False)
     for warning in warnings:
         console.print(f"warning: {warning}", soft_wrap=True, highlight=False)
 

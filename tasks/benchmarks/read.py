@@ -28,6 +28,7 @@ WITHOUT_GROUPS = frozenset(
 )
 """Formats in which no item has a group."""
 
+FILE_PER_ITEM = frozenset({"math"})  # in the publisher's JSON, whose folders are the groups
 FILE_PER_TASK = frozenset({"arc"})
 """Formats whose files are separate tasks (ARC-Easy, ARC-Challenge) with their own examples."""
 
@@ -85,12 +86,15 @@ def read_items(
     group_by_file = by_task or benchmark.format in FILE_PER_SUBJECT
     stems = _stems(paths)
     for path in paths:
-        for file, number, row in readable_rows(path, benchmark):
+        for file, record, row in readable_rows(path, benchmark):
+            number: int | str = record
             where = f"{path}{'' if file == path.name else f' ({file})'}, record {number}"
             stem = stems[path] if file == path.name else Path(file).stem
             parsed = _parsed(row, benchmark.format, where)
             group = parsed.group or (_subject(stem) if group_by_file else "")
             prefix = f"{group or stem}/" if several or file != path.name else ""
+            if several and benchmark.format in FILE_PER_ITEM and path.suffix == ".json":
+                number = path.stem
             item_id = parsed.id or f"{prefix}{number}"
             if item_id in seen:
                 raise BenchmarkError(

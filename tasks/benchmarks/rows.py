@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from infra.io.foreign import foreign_json
 from infra.stage import StageError
 from tasks.benchmarks.model import BenchmarkFiles
 
@@ -100,12 +101,12 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
     rows = None
     if text.lstrip().startswith("["):
         try:
-            rows = json.loads(text)
+            rows = foreign_json(text)
         except json.JSONDecodeError as error:
             raise BenchmarkError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
     elif text.lstrip().startswith("{"):
         with contextlib.suppress(json.JSONDecodeError):  # several objects, one per line
-            whole = json.loads(text)
+            whole = foreign_json(text)
             rows = next((whole[key] for key in _LISTS if isinstance(whole.get(key), list)), [whole])
     if rows is not None:
         for number, row in enumerate(rows):
@@ -120,7 +121,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = foreign_json(line)
         except json.JSONDecodeError as error:
             raise BenchmarkError(
                 f"{path}, line {line_number}: not JSON: {error.msg}: {line[:120]!r}"

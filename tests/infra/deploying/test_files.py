@@ -120,8 +120,20 @@ def test_what_kubernetes_manifests_name_is_there() -> None:
         for container in pod["containers"]:
             assert {mount["name"] for mount in container.get("volumeMounts", ())} <= volumes
             assert "limits" in container["resources"]
-    own = [pod for label, pod in pods() if label.get("app") in ("puna-server", "puna-worker")]
-    assert len(own) == 2 and all(pod["securityContext"]["runAsNonRoot"] for pod in own)
+
+
+def test_no_pod_may_do_more_than_it_needs() -> None:
+    for labels, pod in pods():
+        assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["runAsUser"] > 0
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+            }
+        # the worker makes training's jobs
+        asks_kubernetes = labels.get("app") == "puna-worker"
+        assert asks_kubernetes or pod["automountServiceAccountToken"] is False
 
 
 def test_compose_takes_the_file() -> None:

@@ -116,6 +116,20 @@ def test_answers_that_are_generated(tmp_path: Path) -> None:
     (tmp_path / "1.json").write_text(json.dumps(problem, indent=4))
     (item,) = read("math", tmp_path / "1.json")
     assert (item.accepted, item.group) == (("\\frac{1}{2}",), "number_theory")
+    of_folders = []
+    for folder in ("number_theory", "algebra"):
+        for number in (7, 1):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            kind = folder.replace("_", " ").title()
+            of_folders.append(tmp_path / folder / f"{number}.json")
+            of_folders[-1].write_text(json.dumps(problem | {"type": kind}, indent=4))
+    files = BenchmarkFiles(format="math", paths=("math/test/*/*.json",))
+    assert [item.id for item in read_items("math", files, of_folders)] == [
+        "number_theory/7",
+        "number_theory/1",
+        "algebra/7",
+        "algebra/1",
+    ], "as published: a folder for each type, a file for each problem"
     (tmp_path / "2.json").write_text(json.dumps(problem | {"solution": "none"}))
     assert "no \\boxed{}" in read("math", tmp_path / "2.json")[0].problem
 
