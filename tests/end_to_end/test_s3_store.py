@@ -1,5 +1,5 @@
-"""A run with its store on S3, behind a proxy that answers wrongly now and then: killed in the middle
-and started again, it ends with the digests of a run on a local disk, and commands read it.
+"""A run with its store on S3, behind a proxy that answers wrongly now and then: killed in the
+middle and started again, it ends with the digests of a run on a local disk, and commands read it.
 """
 
 from __future__ import annotations

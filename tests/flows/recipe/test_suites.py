@@ -150,7 +150,9 @@ def test_missing_files_of_a_suite_are_planned_around_and_refused_by_a_run(
     with pytest.raises(RecipeError) as caught:
         found.refuse_unresolved()
     said = str(caught.value)
-    assert re.search(r"r\.yaml:\d+: evaluation\.suite: piqa needs \(piqa/validation", said)
+    assert re.search(
+        r"r\.yaml:\d+: evaluation\.suite: piqa needs \(piqa/valid\.jsonl, piqa/valid-labels", said
+    )
     assert f"put it into {data}" in said and "benchmarks: {piqa: null}" in said
     assert "hellaswag" not in said, "what is there is not named"
     prepare(RunRequest.of(path, until_stage="select")).refuse_unresolved()
