@@ -328,6 +328,18 @@ def test_a_store_that_a_node_does_not_see_is_refused(
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+def test_a_store_that_is_no_folder_needs_nodes_on_one_machine(tmp_path: Path) -> None:
+    """Stages name local copies and scratch of the run's machine to workers."""
+    here = Probe(f"memory://{uuid.uuid4().hex}", temporary=str(tmp_path))
+    here.place()
+    here.require("n1", "node-1", here.answer("n1"))
+    elsewhere = dataclasses.replace(here, temporary="/nowhere")
+    with pytest.raises(StageError, match="it is another machine, and workers on other machines"):
+        here.require("n2", "node-2", elsewhere.answer("n2"))
+    here.remove()
+    assert not list(tmp_path.iterdir())
+
+
 class _Unreadable(Exception):
     def __init__(self, one: str, two: str) -> None:
         super().__init__(one)

@@ -57,6 +57,11 @@ class RayNodes:
         monkeypatch.setenv("RAY_AUTH_MODE", "token")
         monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(self.token))
 
+    @staticmethod
+    def head_node(ray: Any) -> str:
+        """Id of the head's node."""
+        return next(n["NodeID"] for n in ray.nodes() if n["Alive"] and SECOND not in n["Resources"])
+
     def start_second(self) -> None:
         """Start the second node; it joins at once."""
         resources = json.dumps({SECOND: 4})

@@ -10,11 +10,13 @@ import hashlib
 import importlib.metadata
 import platform
 import secrets
+import tempfile
 import time
 import unicodedata
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from infra.engine.launch import BOOTSTRAP
 from infra.engine.libraries import DECIDING
@@ -82,22 +84,38 @@ class Probe:
 
     url: str
     token: str = field(default_factory=lambda: secrets.token_hex(8))
+    temporary: str = field(default_factory=tempfile.gettempdir)
 
     @property
     def _folder(self) -> Directory:
         return open_directory(self.url).child(PROBES)
 
+    @property
+    def _beside(self) -> Path | None:
+        """A file of this machine's temporary folder, where the store is no folder: stages then keep
+        local copies and scratch there, and name them to workers.
+        """
+        local = self._folder.local_root is not None
+        return None if local else Path(self.temporary, f"puna-probe-{self.token}")
+
     def place(self) -> None:
         """Write this machine's file."""
         self._folder.create(self.token, self.token.encode())
+        if self._beside is not None:
+            self._beside.touch()
 
     def answer(self, node: str) -> str:
         """On a node: read this machine's file and write one; what failed, or ""."""
         try:
             if not _seen(self._folder, self.token, self.token.encode()):
                 return (
-                    "it has another folder of that name, or none: put the store on a file system "
-                    "that all nodes mount at the same place, or on s3://"
+                    "it has another folder of that name, or none; put the store on a file system "
+                    "that all nodes mount at the same place"
+                )
+            if self._beside is not None and not self._beside.exists():
+                return (
+                    "it is another machine, and workers on other machines need a store in a folder "
+                    "that all of them mount"
                 )
             self._folder.create(f"{self.token}-{node}", node.encode())
         except Exception as error:  # a file system, or a service and its credentials
@@ -117,6 +135,8 @@ class Probe:
         """Remove all files."""
         for name in self._folder.files(self.token):
             self._folder.remove(name)
+        if self._beside is not None:
+            self._beside.unlink(missing_ok=True)
 
 
 def _seen(folder: Directory, name: str, content: bytes) -> bool:

@@ -64,6 +64,7 @@ class _Worker:
     stage: str
     asked: float
     ready: bool = False
+    node: str = ""
     job: Job | None = None
     deadline: float = math.inf
 
@@ -301,7 +302,7 @@ class Pool:
             return
         self._check(known)
         self._failed_starts.pop(worker.size, None)
-        worker.ready = True
+        worker.ready, worker.node = True, known["node"]
 
     def _finished(self, worker: _Worker, job: Job, future: Any) -> None:
         if worker.job is not job:
