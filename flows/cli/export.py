@@ -64,11 +64,11 @@ def export(
 
     with refusals():
         if to or recipe:
-            if to != "axolotl" or recipe is None:
-                raise StageError(
-                    f"--to {to or '(nothing)'} with --recipe {recipe or '(nothing)'}: the one "
-                    "program known is axolotl, and it needs both"
-                )
+            if to and to != "axolotl":
+                raise StageError(f"--to {to}: is not known; write --to axolotl, or leave it out")
+            if not to or recipe is None:
+                lacking = "--to axolotl" if recipe else "--recipe FILE, the recipe of the phase"
+                raise StageError(f"--to and --recipe go together; add {lacking}")
             export_to_axolotl(reference, recipe, folder, store)
             return
         if outtype not in converter.OUTPUT_TYPES:
