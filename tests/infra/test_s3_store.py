@@ -276,6 +276,7 @@ def test_credentials_that_expire_end_a_stage_in_a_sentence(
 
 
 def build_there(url: str, access: Access) -> str:
+    os.environ["AWS_ENDPOINT_URL"] = access.endpoint  # not that of the server it was forked from
     return make(Store.at(url, access), ToyParameters(shards=6, word="both")).digest
 
 
