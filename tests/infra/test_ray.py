@@ -33,7 +33,7 @@ from tests.end_to_end.fixtures import MARK
 from tests.infra.test_engine import PARENT, _environment, _square, ended
 from tests.loopback.ray_nodes import SECOND, RayNodes
 from tests.stage_harness import data_digests, run_stage
-from tests.toy import TOY, ToyParameters
+from tests.toy import TOY, ToyParameters, hang_once
 
 pytest.importorskip(
     "ray", reason="Ray is not installed: pip install -c constraints.txt 'puna[ray]'"
@@ -50,15 +50,6 @@ def nodes() -> Iterator[RayNodes]:
 @pytest.fixture
 def address(nodes: RayNodes) -> EngineConfig:
     return EngineConfig(kind="ray", address=nodes.address, timeout_s=120)
-
-
-def _hang_once(folder: Path, number: int) -> int:
-    try:
-        (folder / f"tried-{number}").touch(exist_ok=False)
-    except FileExistsError:
-        return number
-    time.sleep(600)
-    return -1
 
 
 _HELD: list[int] = []
@@ -115,7 +106,7 @@ class TestMap:
     def test_a_hanging_shard_is_killed_at_its_deadline_and_tried_again(
         self, ray: Engine, tmp_path: Path
     ) -> None:
-        hanging = ray.map(functools.partial(_hang_once, tmp_path), [1], timeout_s=1)
+        hanging = ray.map(functools.partial(hang_once, tmp_path), [1], timeout_s=3)
         assert list(hanging) == [1]
 
     def test_what_a_worker_has_loaded_it_keeps(self, ray: Engine) -> None:
