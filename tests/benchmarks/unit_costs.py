@@ -10,8 +10,9 @@ shards   a source in two thousand parts: what a part costs the one process that 
 
 Every recipe runs twice, on few and on many documents, in one process. A cost is the difference of
 processor time over the difference of documents (or of their text), so that starting, compiling and
-loading models do not count; memory is what the larger run adds to a worker that has done nothing. `--write` replaces these figures
-in flows/planning/scale/costs.yaml, with machine and date. Reads PUNA_REAL_DATA or ../shared/data.
+loading models do not count; memory is what the larger run adds to a worker that has done nothing.
+`--write` replaces these figures in flows/planning/scale/costs.yaml, with machine and date. Reads
+PUNA_REAL_DATA or ../shared/data.
 """
 
 from __future__ import annotations

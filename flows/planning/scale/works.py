@@ -29,8 +29,9 @@ class Work:
 
     `documents`, `text_bytes`: read; `kept`: handed on. `parts`: files, the most that can run side
     by side. `kind`: of ingest, the format. `one_process_s`, `one_process_bytes`: of the process
-    that is not parallel. `source_bytes`, `requests`: from other machines. `writes`, `reads`, `scratch`: of the store and
-    of scratch space; `puts`, `gets`: requests for them. `known_from`: whose unit costs these are.
+    that is not parallel. `source_bytes`, `requests`: from other machines. `writes`, `reads`,
+    `scratch`: of the store and of scratch space; `puts`, `gets`: requests for them. `known_from`:
+    whose unit costs these are.
     """
 
     id: str
