@@ -81,7 +81,7 @@ audit: $(READY)  # known vulnerabilities of the pinned packages (asks PyPI, in a
 hostile: $(READY)  # hostile inputs by hand: how each ends, in what time and memory (10 minutes)
 	@$(BIN)/python -m tests.faults.hostile.run --write docs/hostile.md
 
-claims: $(READY)  # claims of the literature at small scale, over three seeds (an hour or two; resumable)
+claims: $(READY)  # claims of the literature at small scale, over three seeds (an hour of one core; resumable)
 	@$(BIN)/python tests/benchmarks/claims/run.py --write docs/claims.md
 
 ranks: $(READY)  # several ranks against one process, and 60 kills of ranks (20 minutes)

@@ -86,7 +86,7 @@ def build(
                 order.inputs,
                 order.pins,
                 attempt,
-                engine,
+                engine.of_stage(stage.name),
                 cpu_threads,
                 access or Access(),
                 progress,

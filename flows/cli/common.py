@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,14 +66,24 @@ StoreUrl = Annotated[str, typer.Option("--store", help="URL of the store.", envv
 
 def say(text: str) -> None:
     """Print a line on stderr, without the secrets that an error may repeat, nor what a terminal
-    obeys.
+    obeys, nor places in a recipe that the command wrote itself.
     """
+    for recipe in _OWN_RECIPES:
+        text = re.sub(rf"{re.escape(recipe)}(:\d+)?: ", "", text)
     print(visible(redacted(text)), file=sys.stderr, flush=True)
 
 
 def put(text: object) -> None:
     """Print a result on stdout, with what a terminal obeys made visible; JSON stays the same."""
     print(visible(str(text)))
+
+
+_OWN_RECIPES: list[str] = []
+
+
+def own_recipe(recipe: Path) -> None:
+    """Say no more that something stands in this recipe, which the user has never seen."""
+    _OWN_RECIPES.append(str(recipe))
 
 
 _OPENED: list[Artifact] = []

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.remote.errors import RemoteError
 from infra.remote.locations import is_remote
 from infra.stage import Pin
 from infra.store.artifact import Artifact
@@ -144,14 +145,17 @@ def blaming_inputs(
     """
     try:
         yield
-    except Damaged:
+    except (Damaged, RemoteError):  # the network, or what it said, is no damage
         raise
     except Exception as error:
         until = time.monotonic() + CHECK_LIMIT_S
         artifacts = list({artifact.identity: artifact for artifact in inputs}.values())
-        damaged = [damage for artifact in artifacts for damage in of_sizes(artifact)]
-        if not damaged:
-            damaged = [damage for artifact in artifacts for damage in of_contents(artifact, until)]
+        damaged: list[Damage] = []
+        with contextlib.suppress(RemoteError):  # the failure itself says more
+            damaged = [damage for artifact in artifacts for damage in of_sizes(artifact)]
+            damaged = damaged or [
+                damage for artifact in artifacts for damage in of_contents(artifact, until)
+            ]
         if damaged:
             reason = _sentence(f"{what} failed because its input", damaged)
             raise Damaged(

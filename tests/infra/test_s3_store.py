@@ -8,6 +8,7 @@ import dataclasses
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from infra.io.files import sha256_file
 from infra.remote import holding
 from infra.remote.access import Access
 from infra.remote.errors import Denied
+from infra.stage import StageError
 from infra.store import Artifact, Damaged, Store, copying, operations
 from infra.store.directory import NoBucket, NotExclusive, StoreUnusable
 from infra.store.identity import version_of
@@ -220,6 +222,12 @@ def test_places_that_are_no_store(store: Store, s3: LoopbackS3, access: Access) 
     for url in ("s3://", "s3://puna/a//b", "s3://puna/../a", "s3://puna/a*"):
         with pytest.raises(StoreUnusable, match="is not a valid store"):
             Store.at(url, access)
+
+
+def test_without_s3fs_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(StageError, match=r"pip install 'puna\[s3\]'"):
+        Store.at("s3://puna/store")
 
 
 @pytest.fixture

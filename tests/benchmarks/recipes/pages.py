@@ -134,7 +134,8 @@ def scores(name: str) -> str:
         if metric is None or ("/" in task and not task.startswith("heldout/")):
             continue
         beside = suite_figures(told, task, metric)
-        systems |= dict.fromkeys(list(beside)[:1])
+        system = published().get(name, {}).get("system") or next(iter(beside), "")
+        systems |= dict.fromkeys([system] if beside else [])
         guess = next((c for row in told if (c := chance_of(row, metric)) is not None), None)
         items = next((row["n"] for row in told if row.get("n")), 0)
         rows.append(
@@ -143,7 +144,7 @@ def scores(name: str) -> str:
                 f"{items:,}",
                 "" if guess is None else f"{guess:.2f}",
                 *(_score(row, metric) for row in told),
-                f"{100 * next(iter(beside.values())):.1f} %" if beside else "",
+                f"{100 * beside[system]:.1f} %" if beside else "",
             ]
         )
     head = ["task", "items", "guessing", *by_model, " / ".join(systems) or "published"]

@@ -110,6 +110,7 @@ def draw(
             axis.axvline(number + 1, color="#cccccc", lw=0.8, zorder=0)
         rate.text(number + 0.02, 1.08, phase.name, fontsize=9, color="#555555")
     rate.set_ylim(0, 1.2)
+    batch.set_ylim(0, 1.1)
     mixture.set_ylim(-0.05, 1.05)
     labels = (f"learning rate / {peak:.2g}", f"batch / {most:,.0f} tokens", "share of the mixture")
     for axis, label in zip(axes, labels, strict=True):

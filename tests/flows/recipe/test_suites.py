@@ -150,7 +150,9 @@ def test_missing_files_of_a_suite_are_planned_around_and_refused_by_a_run(
     with pytest.raises(RecipeError) as caught:
         found.refuse_unresolved()
     said = str(caught.value)
-    assert re.search(r"r\.yaml:\d+: evaluation\.suite: piqa needs \(piqa/validation", said)
+    assert re.search(
+        r"r\.yaml:\d+: evaluation\.suite: piqa needs \(piqa/valid\.jsonl, piqa/valid-labels", said
+    )
     assert f"put it into {data}" in said and "benchmarks: {piqa: null}" in said
     assert "hellaswag" not in said, "what is there is not named"
     prepare(RunRequest.of(path, until_stage="select")).refuse_unresolved()
@@ -169,6 +171,7 @@ def test_a_folder_is_evaluated_without_a_recipe(tmp_path: Path, data: Path) -> N
     found = read_recipe(path)
     assert found.evaluation is not None
     assert set(found.evaluation.tasks) == {"boolq", "hellaswag"}
+    (data / "boolq/dev.jsonl").write_text("{")
     for options, words in (
         ([str(model)], "--suite is missing"),
         ([str(model), "--suite", "tinyllama"], "--data is missing"),
@@ -178,7 +181,25 @@ def test_a_folder_is_evaluated_without_a_recipe(tmp_path: Path, data: Path) -> N
             "--tasks: mmlu is no task of suite tinyllama; it has: hellaswag",
         ),
         ([str(path), "--suite", "tinyllama"], "--suite is for the folder of a model"),
-        ([str(model), "--suite", "tinylama", "--data", str(data)], "'tinylama' is no suite"),
+        (
+            [str(model), "--suite", "tinylama", "--data", str(data)],
+            "--suite: 'tinylama' is no suite (did you mean 'tinyllama'?)",
+        ),
+        ([str(model), "--suite", "tinyllama", "--data", "absent"], "--data: absent is no folder"),
+        (
+            [str(model), "--suite", "tinyllama", "--data", str(data)],
+            "lacks files of 1 of 7 tasks (above); put them there, or leave these tasks out with "
+            "--tasks hellaswag,openbookqa,winogrande,arc-challenge,arc-easy,boolq",
+        ),
+        (
+            [str(model), "--suite", "tinyllama", "--data", str(data), "--limit", "0"],
+            "--limit: 0 is no number of items",
+        ),
+        (
+            [str(model), "--suite", "tinyllama", "--data", str(data), "--tasks", "boolq"],
+            "error: benchmarks.boolq.paths: ",
+        ),
     ):
         done = CliRunner().invoke(app, ["evaluate", *options])
         assert done.exit_code == 2 and words in done.output, (options, done.output)
+        assert "recipe." not in done.output and ".yaml" not in done.output.replace(str(path), "")

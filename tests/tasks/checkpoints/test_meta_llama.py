@@ -137,6 +137,7 @@ def test_positions_are_those_of_the_generation(
     [
         ({"dim": "16"}, "dim is '16', not a size"),
         ({"n_layers": 3}, r"lacks layers.2.attention.wq.weight, which params.json calls for"),
+        ({"n_layers": 1}, r"has layers.1.attention.\S+, which params.json has no place for"),
         ({"n_kv_heads": 4}, r"layers.0.attention.wk.weight has the shape \(8, 16\)"),
         ({"n_heads": 3}, "3 heads .* do not divide dim 16"),
         ({"vocab_size": 32_000}, "states a vocabulary of 32,000"),
@@ -146,8 +147,10 @@ def test_positions_are_those_of_the_generation(
 def test_parameters_that_the_shards_deny_are_refused(
     tmp_path: Path, parameters: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(StageError, match=message):
-        open_base(write_meta(tmp_path / "it", **parameters), tmp_path)
+    source = write_meta(tmp_path / "it", **parameters)
+    for weights in (False, True):  # as a plan looks at it, and as a run does
+        with pytest.raises(StageError, match=message):
+            open_base(source, tmp_path / "scratch", weights=weights)
 
 
 class Runs:
