@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flows.planning.plan import Plan, Step
@@ -11,6 +11,7 @@ from flows.planning.scale.costs import Costs
 from flows.recipe.file import RecipeError
 from flows.recipe.sections import Recipe
 from infra.stage import Pin
+from infra.store import Artifact
 from tasks.ingest.commoncrawl.languages import three_letters
 from tasks.ingest.stage import STAGE as INGEST
 from tasks.ingest.stage import IngestParameters
@@ -44,17 +45,16 @@ class Size:
         share = min(most / self.documents, 1.0) if self.documents else 1.0
         if share == 1:
             return self
-        return Size(
-            self.kind,
-            self.records * share,
-            self.documents * share,
-            self.text_bytes * share,
-            self.file_bytes * share,
-            max(1, round(self.parts * share)),
-            f"{self.how}; limit",
-            self.source_bytes * share,
-            self.requests * share,
-            self.s3,
+        return replace(
+            self,
+            records=self.records * share,
+            documents=self.documents * share,
+            text_bytes=self.text_bytes * share,
+            file_bytes=self.file_bytes * share,
+            parts=max(1, round(self.parts * share)),
+            how=f"{self.how}; limit",
+            source_bytes=self.source_bytes * share,
+            requests=self.requests * share,
         )
 
 
@@ -113,8 +113,10 @@ def _made(parameters: IngestParameters, step: Step, costs: Costs) -> Size:
     pins = [pin for given in manifest.pins.values() for pin in given]
     read = sum(max(pin.bytes, 0) for pin in pins)
     remote = [pin for pin in pins if _is_remote(pin)]
+    if parameters.format == "commoncrawl":  # whose pins state no sizes
+        return _made_of_crawl(parameters, step.artifact, costs)
     return Size(
-        _kind(parameters, pins),
+        _kind(parameters),
         manifest.ledger.documents("read"),
         manifest.ledger.documents("kept"),
         manifest.ledger.bytes("kept"),
@@ -124,6 +126,25 @@ def _made(parameters: IngestParameters, step: Step, costs: Costs) -> Size:
         source_bytes=sum(max(pin.bytes, 0) for pin in remote),
         requests=len(remote),
         s3=any(pin.path.startswith("s3://") for pin in remote),
+    )
+
+
+def _made_of_crawl(parameters: IngestParameters, artifact: Artifact, costs: Costs) -> Size:
+    """Documents by the artifact, what was fetched by the statistics of a crawl: nothing, where only
+    the index knew.
+    """
+    ledger = artifact.manifest.ledger
+    try:
+        fetched = crawled(parameters, "", None, costs)
+    except _Unknown:
+        fetched = Size(parameters.kind, 0, 0, 0, 0, 1, "")
+    return replace(
+        fetched,
+        records=ledger.documents("read"),
+        documents=ledger.documents("kept"),
+        text_bytes=ledger.bytes("kept"),
+        parts=sum(output.path.startswith("part-") for output in artifact.manifest.outputs),
+        how=f"its artifact {artifact.identity}",
     )
 
 
@@ -193,7 +214,7 @@ def _filed(name: str, parameters: IngestParameters, step: Step, costs: Costs) ->
         raise _Unknown(
             f"the server of {unknown[0]}{more} does not state a size; copy the files here to know"
         )
-    kind = _kind(parameters, pins)
+    kind = _kind(parameters)
     read = sum(pin.bytes for pin in pins)
     text = costs.text["files" if kind == "warc" else kind]
     packed = 1.0 if kind in ("warc", "parquet", "hf") else _packing(pins)
@@ -225,7 +246,7 @@ def language_share(languages: tuple[str, ...], costs: Costs) -> float:
     return min(sum(known.get(code, costs.crawl.other_language) for code in wanted), 1.0)
 
 
-def _kind(parameters: IngestParameters, pins: list[Pin]) -> str:
+def _kind(parameters: IngestParameters) -> str:
     return parameters.kind if parameters.format == "commoncrawl" else parameters.format
 
 
