@@ -126,6 +126,7 @@ def _manifest(
             "started": _utc(started),
             "finished": _utc(time.time()),
             "seconds": round(time.time() - started, 3),
+            "workers": context.engine.workers,
         },
         "run": run,
     }

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -194,6 +194,17 @@ def stage_table(stages: list[dict[str, Any]], expected: Mapping[str, float] | No
             f"{seconds:.1f}" if seconds is not None else foreseen,
             row["why"],
         )
+    return table
+
+
+def scale_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A prediction: numbers to the right; a column that says nothing is left out."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    shown = [index for index in range(len(columns)) if any(row[index] for row in rows)]
+    for index in shown:
+        table.add_column(columns[index], justify="right" if index else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(row[index]) for index in shown))
     return table
 
 

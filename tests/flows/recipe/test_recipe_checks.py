@@ -42,7 +42,9 @@ evaluation: {tasks: [exam], protocols: [harness, bits-per-byte]}
 def recipe(tmp_path: Path) -> Path:
     (tmp_path / "a.txt").write_text("text")
     (tmp_path / "exam.jsonl").write_text('{"question": "?", "choices": ["a", "b"], "answer": 0}\n')
-    (tmp_path / "sums.jsonl").write_text('{"question": "1 + 1?", "answer": "#### 2"}\n')
+    (tmp_path / "sums.jsonl").write_text(
+        '{"question": "1 + 1?", "answer": "1 + 1 is 2.\\n#### 2"}\n'
+    )
     file = tmp_path / "r.yaml"
     file.write_text(RECIPE)
     return file
