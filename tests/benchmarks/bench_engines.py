@@ -46,7 +46,7 @@ from tests.tasks.language_model.corpora import made_up
 from tests.toy import TOY, ToyParameters
 
 SHARDS = 400
-PARTS, DOCUMENTS, WORDS = 24, 500, 400
+PARTS, DOCUMENTS, WORDS = 16, 250, 400
 ENGINES = {
     "inline": EngineConfig(kind="inline"),
     "processes, 1 worker": EngineConfig(kind="processes", workers=1),

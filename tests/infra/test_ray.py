@@ -184,6 +184,17 @@ def test_a_closed_engine_ends_what_runs(address: EngineConfig, tmp_path: Path) -
         time.sleep(0.2)
 
 
+@pytest.mark.duty  # its server gives up after half a minute, which a busy machine takes
+def test_a_client_far_from_the_cluster_gets_the_same(nodes: RayNodes, tmp_path: Path) -> None:
+    inline = run_stage(TOY, ToyParameters(shards=5), tmp_path=tmp_path / "inline")
+    config = EngineConfig(kind="ray", address=nodes.client, timeout_s=120)
+    with start(config, str(tmp_path / "ray" / "store")) as engine:
+        other = run_stage(TOY, ToyParameters(shards=5), tmp_path=tmp_path / "ray", engine=engine)
+        with pytest.raises(ValueError, match="shard 1 is bad"):
+            run_stage(TOY, ToyParameters(fail=(1,)), tmp_path=tmp_path / "ray", engine=engine)
+    assert inline.digest == other.digest
+
+
 def test_a_killed_node_loses_nothing(
     nodes: RayNodes, address: EngineConfig, tmp_path: Path
 ) -> None:

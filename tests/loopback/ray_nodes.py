@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,18 +28,20 @@ SECOND = "second"
 class RayNodes:
     """See the module docstring. A context manager; nothing is left afterwards."""
 
-    def __init__(self, *, client_port: int = 0) -> None:
+    def __init__(self) -> None:
         self._mark = secrets.token_hex(8)
         self._folder = Path(tempfile.mkdtemp(prefix="puna-test-ray-", dir="/tmp"))
         self.token = self._folder / "token"
         self.token.write_text(secrets.token_hex(32))
-        self._client_port = client_port
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._client_port = free.getsockname()[1]
+        self.client = f"ray://127.0.0.1:{self._client_port}"
         self.address = ""
 
     def __enter__(self) -> Self:
         try:
-            client = [f"--ray-client-server-port={self._client_port}"] if self._client_port else []
-            self._start("head", "--head", "--port=0", "--include-dashboard=false", *client)
+            client = f"--ray-client-server-port={self._client_port}"
+            self._start("head", "--head", "--port=0", "--include-dashboard=false", client)
             self.address = (self._folder / "head" / "ray_current_cluster").read_text().strip()
             self.start_second()
         except BaseException:
