@@ -103,11 +103,10 @@ def family(pid: int) -> list[int]:
     return found
 
 
-def measure(documents: int, work: Path, memory_bytes: int) -> dict[str, Any]:
-    """Generate so many and deduplicate them."""
+def generate(documents: int, work: Path) -> dict[str, Artifact]:
+    """What dedup reads, in the store below `work`; what is there already stays."""
     ingest, signatures, cut = stages()
     corpus = CorpusParameters(documents=documents)
-    began = time.perf_counter()
     with start(EngineConfig(kind="processes", workers=WORKERS)) as engine:
         given: dict[str, Artifact] = {}
         for role, stage, parameters, name in (
@@ -116,6 +115,13 @@ def measure(documents: int, work: Path, memory_bytes: int) -> dict[str, Any]:
             ("cut", cut, corpus, "main"),
         ):
             given[role] = run_stage(stage, parameters, {}, name, tmp_path=work, engine=engine)
+    return given
+
+
+def measure(documents: int, work: Path, memory_bytes: int) -> dict[str, Any]:
+    """Generate so many and deduplicate them."""
+    began = time.perf_counter()
+    given = generate(documents, work)
     generated = time.perf_counter() - began
     inputs = sum(o.bytes for artifact in given.values() for o in artifact.manifest.outputs)
     parameters = DedupParameters(prefer=("length",), memory=memory_bytes)
@@ -218,12 +224,20 @@ def main() -> None:
     parser.add_argument("--work", type=Path)
     parser.add_argument("--results", type=Path)
     parser.add_argument("--picture", type=Path)
+    parser.add_argument(
+        "--generate", action="store_true", help="only that, in --work, where a later run finds it"
+    )
     given = parser.parse_args()
     rows: dict[str, dict[str, Any]] = {}
     if given.results is not None and given.results.exists():
         rows = json.loads(given.results.read_text())
     for exponent in given.sizes:
-        folder = Path(tempfile.mkdtemp(dir=given.work))
+        ready = given.work / f"10^{exponent}" if given.work is not None else None
+        if given.generate and ready is not None:
+            ready.mkdir(parents=True, exist_ok=True)
+            generate(10**exponent, ready)
+            continue
+        folder = ready if ready is not None and ready.exists() else Path(tempfile.mkdtemp())
         try:
             row = measure(10**exponent, folder, given.memory)
         finally:

@@ -6,7 +6,7 @@ pages    real pages (real-pages-dev, wcxb-dev) through ingest, line_dedup, langi
          perplexity, decontaminate and pii
 records  generated documents (`dedup_corpus.py`), as JSONL and Parquet and WET, through ingest,
          signatures, cut, dedup, select and binning
-shards   a source in two thousand parts: what a part costs the one process that hands them out
+shards   a source in a thousand parts: what a part costs the one process that hands them out
 
 Every recipe runs twice, on few and on many documents, in one process. A cost is the difference of
 processor time over the difference of documents (or of their text), so that starting, compiling and
@@ -48,7 +48,14 @@ from tests.tasks.ingest.archives import record  # noqa: E402
 DATA = Path(os.environ.get("PUNA_REAL_DATA", ROOT.parent / "shared" / "data"))
 COSTS = ROOT / "flows" / "planning" / "scale" / "costs.yaml"
 FEW, MANY = 4_000, 24_000
-SHARDS = 400, 2_000
+SHARDS = 200, 1_000
+PAGE_BYTES, WCXB_PAGES = 150_000, 1_497
+"""A page of Common Crawl has 150 kB (377 TiB for 2.7 billion in May 2024), one of wcxb-dev 279 kB:
+its time is taken in proportion.
+"""
+SIGNATURE_BYTES = 920
+"""Of 14 x 8 values, a text hash and a length; the rest are shingles, four bytes each."""
+
 LIBRARIES = 217e6
 """Bytes of a worker before it reads anything (docs/dedup.md)."""
 
@@ -122,8 +129,11 @@ class Taken:
         return sum(output.bytes for output in self.artifact.manifest.outputs)
 
 
-def run(recipe: str, folder: Path, until: str) -> dict[str, Taken]:
-    """Build a recipe in this process; what each node took, by its id."""
+HERE, TWO = EngineConfig(kind="inline"), EngineConfig(kind="processes", workers=2)
+
+
+def run(recipe: str, folder: Path, until: str, engine: EngineConfig = HERE) -> dict[str, Taken]:
+    """Build a recipe; what each node took of this process, by its id."""
     folder.mkdir(parents=True)
     file = folder / "recipe.yaml"
     file.write_text(recipe)
@@ -139,7 +149,7 @@ def run(recipe: str, folder: Path, until: str) -> dict[str, Taken]:
         return made
 
     direct.build = timed  # type: ignore[attr-defined]
-    direct.run_direct(file, folder / "store", EngineConfig(kind="inline"), until=until)
+    direct.run_direct(file, folder / "store", engine, until=until)
     return taken
 
 
@@ -200,6 +210,10 @@ def pages(work: Path) -> dict[str, dict[str, Any]]:
     found = {
         "ingest.warc": slope(few[web("ingest")], many[web("ingest")], by_text=False, ingest=True)
     }
+    warc = found["ingest.warc"]
+    with gzip.open(large[1]) as stream:
+        raw = sum(len(chunk) for chunk in iter(lambda: stream.read(1 << 20), b""))
+    warc["document_us"] = digits(warc["document_us"] * PAGE_BYTES / (raw / WCXB_PAGES))
     for stage in ("line_dedup", "langid", "quality", "perplexity", "pii", "decontaminate"):
         found[stage] = slope(few[web(stage)], many[web(stage)], by_text=True)
     found["binning"] = {"text_share": slope_of_bins(few, many)["text_share"]}  # real words
@@ -226,12 +240,28 @@ def records(work: Path) -> dict[str, dict[str, Any]]:
         found[f"ingest.{format}"] = ingest
         if format != "jsonl":
             continue
-        for stage in ("signatures/web", "cut/main", "dedup/main"):
+        found["signatures"] = slope(few["signatures/web"], many["signatures/web"], by_text=True)
+        by_length(found["signatures"], mean_text(few, many))
+        for stage in ("cut/main", "dedup/main"):
             found[stage.partition("/")[0]] = slope(few[stage], many[stage], by_text=False)
         found["select"] = slope_of_select(few["select/web"], many["select/web"])
+        by_length(found["select"], mean_text(few, many))
         found["binning"] = slope_of_bins(few, many)
         found["binning"].pop("text_share")  # generated words are no words of a tokenizer
     return found
+
+
+def mean_text(few: dict[str, Taken], many: dict[str, Taken]) -> float:
+    """Bytes of a document between two runs."""
+    one, other = few["ingest/web"], many["ingest/web"]
+    return (other.text - one.text) / (other.documents - one.documents)
+
+
+def by_length(cost: dict[str, Any], text_bytes: float) -> None:
+    """Of what is written of a document's hashes, all but the signature grows with its text."""
+    growing = max(cost["document_bytes"] - SIGNATURE_BYTES, 0)
+    cost["document_bytes"] -= growing
+    cost["text_share"] = digits(cost.get("text_share", 0) + growing / text_bytes)
 
 
 def slope_of_select(few: Taken, many: Taken) -> dict[str, Any]:
@@ -287,15 +317,15 @@ def shards(work: Path) -> dict[str, dict[str, Any]]:
             (folder / f"{part:05d}.jsonl").write_text(json.dumps({"text": text}) + "\n")
         with parts_of_one_file():
             recipe = RECORDS.format(format="jsonl", folder=folder)
-            runs.append(run(recipe, work / f"shards-run-{number}", "select"))
+            runs.append(run(recipe, work / f"shards-run-{number}", "select", TWO))
     few, many = runs[1:]
     parts = SHARDS[1] - SHARDS[0]
     found = {}
     for id, taken in many.items():
         stage = id.partition("/")[0]
         spent = (taken.seconds - few[id].seconds) / parts * 1e3
-        found[stage] = {"part_ms": digits(spent)}
-    return found
+        found[stage] = {"one_process_part_ms": digits(max(spent, 0.0))}
+    return {stage: cost for stage, cost in found.items() if stage != "report"}
 
 
 class parts_of_one_file:
@@ -320,11 +350,18 @@ def machine() -> str:
 
 
 def replaced(found: dict[str, dict[str, Any]]) -> None:
-    """Put measured figures into costs.yaml, where the file has other keys leave those."""
+    """Put measured figures into costs.yaml, where the file has other keys leave those. Those of
+    parts are of every kind of a stage, and say nothing of where the rest is from.
+    """
     text = COSTS.read_text(encoding="utf-8")
     head, _, _ = text.partition("\nstages:")
     stages: dict[str, dict[str, Any]] = yaml.safe_load(text)["stages"] or {}
+    parts = {stage: cost for stage, cost in found.items() if [*cost] == ["one_process_part_ms"]}
+    for stage in stages:
+        stages[stage] |= parts.get(stage.partition(".")[0], {})
     for stage, cost in found.items():
+        if stage in parts:
+            continue
         kept = {k: v for k, v in stages.get(stage, {}).items() if k not in cost}
         stages[stage] = {**kept, **cost}
         day = datetime.datetime.now(datetime.UTC).date().isoformat()
@@ -350,7 +387,7 @@ def main() -> None:
         for found in sections(given.sections, Path(temporary)):
             for stage, cost in found.items():
                 print(stage, cost, flush=True)
-            if given.write and "part_ms" not in next(iter(found.values())):
+            if given.write:
                 replaced(found)
 
 

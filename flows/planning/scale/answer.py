@@ -228,7 +228,7 @@ def _grouped(
     )
     memory = float(recipe.dedup.memory)
     if needed > memory:
-        memory = max(needed, cluster.nodes * cluster.memory / 2)
+        memory = max(needed, min(2 * needed, cluster.nodes * cluster.memory / 2))
     return grouping.grouping(
         work.documents,
         work.parts,

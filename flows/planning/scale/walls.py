@@ -184,6 +184,12 @@ class Timed:
             )
         if what == SOURCE:
             limit = self.connections * self.cluster.nodes
+            each = self.network.s3_mb_s if any(w.work.s3 for w in mine) else self.network.https_mb_s
+            if limit * each * 1e6 > self.cluster.source_bytes_s:
+                return (
+                    f"the nodes take {self.cluster.source_bytes_s * 8 / 1e9:g} Gbit/s together: a "
+                    "faster network or more nodes; or fewer bytes (kind: wet, or select)"
+                )
             if any(not one.work.s3 for one in mine if one.work.source_bytes):
                 return (
                     f"read from inside Amazon's us-east-1 (host: s3://commoncrawl/), not with "

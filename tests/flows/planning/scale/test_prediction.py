@@ -188,6 +188,8 @@ def test_bottlenecks_are_named_in_turn_with_what_to_change() -> None:
     assert (second.stage, second.what, second.seconds) == ("dedup", ONE, 600)
     assert second.of == pytest.approx(500 + 50 + 10 + 0.01 + 600)
     assert "no number of nodes helps" in second.change
+    slow = Timed(todo[:1], cluster(network_gbit=0.1), NETWORK, 10).bottlenecks(1)[0]
+    assert slow.what == SOURCE and "the nodes take 0.1 Gbit/s together" in slow.change
     third = timed.bottlenecks(3)[2]
     assert (third.stage, third.what) == ("ingest", SOURCE) and "us-east-1" in third.change
 
