@@ -6,7 +6,7 @@ pages    real pages (real-pages-dev, wcxb-dev) through ingest, line_dedup, langi
          perplexity, decontaminate and pii
 records  generated documents (`dedup_corpus.py`), as JSONL and Parquet and WET, through ingest,
          signatures, cut, dedup, select and binning
-shards   a source in a thousand parts: what a part costs the one process that hands them out
+shards   a source in hundreds of parts: what a part costs the one process that hands them out
 
 Every recipe runs twice, on few and on many documents, in one process. A cost is the difference of
 processor time over the difference of documents (or of their text), so that starting, compiling and
@@ -48,7 +48,7 @@ from tests.tasks.ingest.archives import record  # noqa: E402
 DATA = Path(os.environ.get("PUNA_REAL_DATA", ROOT.parent / "shared" / "data"))
 COSTS = ROOT / "flows" / "planning" / "scale" / "costs.yaml"
 FEW, MANY = 4_000, 24_000
-SHARDS = 200, 1_000
+SHARDS = 50, 300
 PAGE_BYTES, WCXB_PAGES = 150_000, 1_497
 """A page of Common Crawl has 150 kB (377 TiB for 2.7 billion in May 2024), one of wcxb-dev 279 kB:
 its time is taken in proportion.

@@ -15,15 +15,12 @@ GROUPING_BYTES = 48
 UNION_BYTES = 8
 PART_ROW_BYTES = 200
 SMALLEST_BATCH, WANTED_BATCHES = 2**14, 16
-OPEN_FILES = 2
-"""Files that are opened to look up one bucket of one segment, on average: its edges, its records.
-"""
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """`memory`: bytes that `dedup.memory` must have at least. `opens`: files that are opened, in
-    all workers together.
+    """`memory`: bytes that `dedup.memory` must have at least. `opens`: how often the slice of one
+    partition or batch is looked up in one segment, in all workers together.
     """
 
     partitions: int
@@ -72,4 +69,4 @@ def grouping(
     # keys by part and partition; candidates and fates by part and batch; groups by partition and
     # batch, and once for the union
     lookups = parts * partitions + 2 * parts * batches + partitions * (batches + 1)
-    return Grouping(partitions, batches, needed, OPEN_FILES * lookups)
+    return Grouping(partitions, batches, needed, lookups)
