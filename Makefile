@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo recipes test browser duty setup lint bench claims forest fuzz ranks peers old-transformers lmplz docs clean
+.PHONY: demo world recipes pages test browser duty setup lint bench claims forest fuzz hostile audit ranks peers old-transformers lmplz docs clean
 
 demo: $(READY)
 	@$(BIN)/python configs/demo/generate.py build/demo/world
@@ -14,9 +14,12 @@ demo: $(READY)
 
 SMALL := tinyllama/base tinyllama/chinese tinyllama/math-code llama-1 llama-3-style colossal-llama-2 llama-3-6b adapt
 
-recipes: $(READY)  # the small twins of the recipes of the literature, each to its report (minutes each)
+world: $(READY)  # what the demo's recipes and the small twins read: crawl, corpora, exams
 	@$(BIN)/python configs/demo/generate.py build/demo/world
 	@$(BIN)/python configs/demo/corpora.py build/demo/corpora
+	@$(BIN)/python configs/demo/exams.py build/demo/exams
+
+recipes: world  # the small twins of the recipes of the literature, each to its report (minutes each)
 	@$(BIN)/puna run configs/demo-base.yaml
 	@for name in $(SMALL); do $(BIN)/puna run configs/$$name-small.yaml || exit 1; done
 
@@ -46,6 +49,9 @@ lint: $(READY)
 	@$(BIN)/mypy
 	@found=$$($(BIN)/python -m pytest --collect-only -q 2>&1) || { echo "$$found"; exit 1; }  # mypy does not read tests
 
+pages: $(READY)  # docs/recipes: plans beside published figures, and what the small twins did (after: make recipes)
+	@$(BIN)/python tests/benchmarks/recipes/pages.py
+
 docs: $(READY)
 	@$(BIN)/typer flows.cli utils docs --name puna --title Commands --output docs/commands.md
 	@$(BIN)/puna schema > configs/recipe.schema.json
@@ -67,6 +73,13 @@ forest: $(READY)  # the table by which main content is told; 20 minutes, 4 GB of
 
 fuzz: $(READY)  # 10,000 damaged inputs: nothing uncaught, in bounded memory (3 minutes)
 	@$(BIN)/python tests/benchmarks/fuzz_ingest.py
+
+audit: $(READY)  # known vulnerabilities of the pinned packages (asks PyPI, in an environment of its own)
+	@test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && build/audit/bin/pip install --quiet pip-audit; }
+	@build/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
+hostile: $(READY)  # hostile inputs by hand: how each ends, in what time and memory (10 minutes)
+	@$(BIN)/python -m tests.faults.hostile.run --write docs/hostile.md
 
 claims: $(READY)  # claims of the literature at small scale, over three seeds (an hour of one core; resumable)
 	@$(BIN)/python tests/benchmarks/claims/run.py --write docs/claims.md

@@ -20,6 +20,7 @@ from typing import Any
 from infra.context import Context, Measured, Progress, no_progress, not_measured
 from infra.engine.base import Engine
 from infra.ledger import Ledger
+from infra.remote import holding
 from infra.remote.access import Access
 from infra.secrets import without_secrets
 from infra.stage import Outcome, Parameters, Pin, Stage, StageError
@@ -71,7 +72,7 @@ def build(
     pins = [pin for pinned in order.pins.values() for pin in pinned]
     stage.check_inputs({role: [a.stage for a in given] for role, given in order.inputs.items()})
     id = f"{stage.name}/{name}"
-    with without_secrets(), lease(home, on_wait):
+    with without_secrets(), holding.while_open(), lease(home, on_wait):
         if not force and (existing := store.find(stage.name, name, version)) is not None:
             return existing
         refuse_shortened(id, inputs)
@@ -85,7 +86,7 @@ def build(
                 order.inputs,
                 order.pins,
                 attempt,
-                engine,
+                engine.of_stage(stage.name),
                 cpu_threads,
                 access or Access(),
                 progress,
@@ -125,6 +126,7 @@ def _manifest(
             "started": _utc(started),
             "finished": _utc(time.time()),
             "seconds": round(time.time() - started, 3),
+            "workers": context.engine.workers,
         },
         "run": run,
     }

@@ -14,6 +14,7 @@ from typing import Any
 
 from infra.engine.base import Engine, Inline
 from infra.io.files import replacing
+from infra.remote import holding
 from infra.remote.access import Access
 from infra.remote.locations import is_remote
 from infra.stage import JSON, Pin, Stage, StageError
@@ -113,7 +114,7 @@ class Context:
         in the engine's workers. A single piece of work tells its progress itself.
         """
         engine = Inline() if here else self.engine
-        done = {key: record for key in items if (record := self.attempt.completed(key)) is not None}
+        done = self.attempt.completed_of(items)
         todo = [(key, item) for key, item in items.items() if key not in done]
         progress = self.progress if len(items) > 1 else no_progress
         progress(len(done), len(items), "shards")
@@ -136,14 +137,12 @@ class Context:
     @contextlib.contextmanager
     def record(self, name: str) -> Iterator[Path]:
         """Yield a local path for a log or a plot, which then replaces `records/<name>`."""
-        root = self.attempt.records.local_root
-        if root is not None:
-            with replacing(root / name) as path:
-                yield path
-        else:
-            staged = self.attempt.records.staging(name)
+        staged = self.attempt.records.staging(name)
+        try:
             yield staged
-            self.attempt.records.replace(name, staged.read_bytes())
+            self.attempt.records.replace_file(staged, name)
+        finally:
+            staged.unlink(missing_ok=True)
 
 
 def copies(pins: Sequence[Pin], folder: Path, access: Access) -> tuple[Pin, ...]:
@@ -191,6 +190,7 @@ class _ShardWork:
 
 def run_shard(function: ShardFunction, attempt: Attempt, work: _ShardWork) -> dict[str, Any]:
     """Run one shard and write its completion record; called in worker processes."""
-    shard = Shard(work.key, attempt.data, attempt.bitwise)
-    result = function(pickle.loads(work.item), shard)
-    return attempt.complete(shard, result)
+    with holding.while_open():
+        shard = Shard(work.key, attempt.data, attempt.bitwise)
+        result = function(pickle.loads(work.item), shard)
+        return attempt.complete(shard, result)

@@ -17,7 +17,7 @@ from scipy.stats import t as student
 from flows.recipe.read import read_recipe
 from tests.benchmarks.claims import texts
 from tests.benchmarks.claims.arms import extended, key_of, settings_of
-from tests.benchmarks.claims.page import comparisons, drawn, page, share
+from tests.benchmarks.claims.page import Comparison, comparisons, drawn, page, share
 from tests.benchmarks.claims.pairs import Gain, gain, variance_of_mean
 from tests.benchmarks.claims.samples import items_of
 
@@ -157,6 +157,14 @@ def test_the_page_says_what_has_not_run() -> None:
     found = comparisons(CLAIM, {"mean": [], "zero": []})
     assert found == []
     assert "One base. Not run yet." in page([(CLAIM, found)], 3)
+
+
+def test_an_interval_around_zero_decides_nothing_while_seeds_are_missing() -> None:
+    [(_, [first, *_])] = outcome(0.9)
+    wide = Comparison(first.arms, first.score, True, 2, Gain(0.6, 0.9, 0.3, 0.5))
+    assert "| **undecided** (2 of 3 seeds) |" in page([(CLAIM, [wide])], 3)
+    assert "Why it may not hold" not in page([(CLAIM, [wide])], 3)
+    assert "| **does not show at this scale** |" in page([(CLAIM, [wide])], 2)
 
 
 def test_one_seed_decides_nothing(tmp_path: Path) -> None:

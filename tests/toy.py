@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 from infra.context import Context
@@ -51,6 +52,16 @@ def write(item: tuple[int, ToyParameters], shard: Shard) -> dict[str, Any]:
     with shard.create(f"{shard.key}.txt") as path:
         path.write_text(text)
     return {"characters": len(text)}
+
+
+def hang_once(folder: Path, number: int) -> int:
+    """`number`, unless it is asked for the first time."""
+    try:
+        (folder / f"tried-{number}").touch(exist_ok=False)
+    except FileExistsError:
+        return number
+    time.sleep(600)
+    return -1
 
 
 READER = Stage(

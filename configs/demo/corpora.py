@@ -10,8 +10,8 @@ place it takes.
     OUT/stackexchange.jsonl                                         {"text"}: a question, its answer
     OUT/starcoder.jsonl, github.jsonl                               {"content"}: Python
     OUT/arxiv.jsonl, proof-pile.jsonl                               {"text"}: TeX
-    OUT/qa-zh.jsonl                                                 {"instruction", "output"}
-    OUT/qa-en.jsonl                                                 {"instruction", "response"}
+    OUT/qa-zh.jsonl                                                 {"kind", "input", "target"}
+    OUT/qa-en.jsonl                                                 {"question", "response"}
 
 The bytes are a function of the seed. Only the standard library is used.
 """
@@ -27,13 +27,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from generate import jsonl
-from phrases import TEMPLATES
+from phrases import FILLERS, MONTHS, TEMPLATES
 from world import Entity, World
 
 DOCUMENTS = {"code": 500, "proofs": 500, "books": 8, "answers": 600}
 PAGES_PER_BOOK = 12
 ENTRIES_EVERY = 7
 """Of the reference text; few, so that a run reads them more than once, as LLaMA did."""
+
+KINDS = ("OpenQA", "MRC", "Belle")
+"""Of the questions in the data set that qa-zh stands for."""
 
 Writer = Callable[[World, random.Random], Iterator[str]]
 
@@ -71,6 +74,18 @@ def _asked(world: World, language: str, rng: random.Random) -> Iterator[tuple[st
         name = entity.names[language]
         answer = rng.choice(forms["facts"]).format(e=name, v=value)
         yield rng.choice(forms["faq"]).format(e=name), answer
+
+
+def kinds(world: World, rng: random.Random) -> Iterator[dict[str, str]]:
+    """Instructions of several kinds in one file: questions, and every tenth a wish for a text."""
+    for number, (asked, reply) in enumerate(_asked(world, "zh", rng)):
+        if number % 10 == 9:
+            wish = f"请写一句话，谈谈{rng.choice(MONTHS['zh'])}的旅行。"
+            line = rng.choice(FILLERS["zh"])
+            line = line.format(month=rng.choice(MONTHS["zh"]), n=rng.randint(2, 30))
+            yield {"kind": "Composition", "input": wish, "target": line}
+        else:
+            yield {"kind": KINDS[number % len(KINDS)], "input": asked, "target": reply}
 
 
 def answers(world: World, rng: random.Random) -> Iterator[str]:
@@ -143,10 +158,10 @@ def corpora(seed: int) -> dict[str, bytes]:
     for name, (field, write) in TEXTS.items():
         texts = write(world, random.Random(f"{seed}/{name}"))
         files[f"{name}.jsonl"] = jsonl([{field: text} for text in texts])
-    for language, reply in (("zh", "output"), ("en", "response")):
-        asked = _asked(world, language, random.Random(f"{seed}/qa-{language}"))
-        rows = [{"instruction": question, reply: answer} for question, answer in asked]
-        files[f"qa-{language}.jsonl"] = jsonl(rows)
+    files["qa-zh.jsonl"] = jsonl(list(kinds(world, random.Random(f"{seed}/qa-zh"))))
+    english = _asked(world, "en", random.Random(f"{seed}/qa-en"))
+    rows = [{"question": asked, "response": reply} for asked, reply in english]
+    files["qa-en.jsonl"] = jsonl(rows)
     return files
 
 

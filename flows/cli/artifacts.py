@@ -18,8 +18,10 @@ from flows.cli.common import (
     StoreUrl,
     open_artifact,
     open_store,
+    put,
     refusals,
     say,
+    store_at,
 )
 
 if TYPE_CHECKING:
@@ -45,10 +47,10 @@ def list_(store: StoreUrl = "artifacts", as_json: JsonOption = False) -> None:
             for artifact in open_store(store).artifacts(damaged)
         ]
     if as_json:
-        print(json.dumps({"artifacts": rows}))
+        put(json.dumps({"artifacts": rows}))
     for row in () if as_json else rows:
         when = str(row["finished"])[:19]
-        print(f"{row['artifact']:<48} {when}  {row['bytes']:>14,} bytes  {row['run']}")
+        put(f"{row['artifact']:<48} {when}  {row['bytes']:>14,} bytes  {row['run']}")
     for problem in damaged:
         say(f"error: {problem}")
     if damaged:
@@ -62,11 +64,11 @@ def show(
     """Show an artifact's manifest: parameters, inputs, outputs, statistics, ledger."""
     artifact = open_artifact(store, reference)
     if as_json:
-        print(json.dumps(artifact.manifest.data, ensure_ascii=False))
+        put(json.dumps(artifact.manifest.data, ensure_ascii=False))
         return
     import yaml
 
-    print(yaml.safe_dump(artifact.manifest.data, sort_keys=False, allow_unicode=True, width=120))
+    put(yaml.safe_dump(artifact.manifest.data, sort_keys=False, allow_unicode=True, width=120))
 
 
 @app.command("path")
@@ -77,7 +79,7 @@ def path(reference: RefArgument, store: StoreUrl = "artifacts") -> None:
     artifact = open_artifact(store, reference)
     with refusals():
         damage.require_sizes(artifact)
-    print(artifact.data.url)
+    put(artifact.data.url)
 
 
 @app.command("lineage")
@@ -95,7 +97,7 @@ def lineage(
 
     with refusals():
         tree = operations.lineage(open_store(store), open_artifact(store, reference), down=down)
-    print(
+    put(
         json.dumps(tree, ensure_ascii=False)
         if as_json
         else "\n".join(operations.lineage_lines(tree))
@@ -109,7 +111,7 @@ def diff(first: RefArgument, second: RefArgument, store: StoreUrl = "artifacts")
 
     one, other = open_artifact(store, first), open_artifact(store, second)
     for line in operations.diff(one, other):
-        print(line)
+        put(line)
 
 
 @app.command("verify")
@@ -134,10 +136,40 @@ def verify(
         problems += damaged
         problems += [] if reference else opened.damaged_records()
     for problem in problems:
-        print(problem)
-    print(f"{checked + len(damaged)} artifacts checked, {len(problems)} problems")
+        put(problem)
+    put(f"{checked + len(damaged)} artifacts checked, {len(problems)} problems")
     if problems:
         raise typer.Exit(EXIT_FAILED)
+
+
+@app.command("copy")
+def copy(
+    reference: RefArgument,
+    to: Annotated[
+        str, typer.Option("--to", help="URL of the store to copy to.", show_default=False)
+    ],
+    from_: Annotated[
+        str, typer.Option("--from", help="URL of the store to copy from.", envvar="PUNA_STORE")
+    ] = "artifacts",
+    inputs: Annotated[
+        bool, typer.Option("--with-inputs", help="Copy what it was made from, too.")
+    ] = False,
+) -> None:
+    """Copy an artifact to another store: its data, checked against its checksums, its records and
+    its manifest. The same command goes on with a copy that was broken off.
+    """
+    from infra.store import copying
+
+    artifact = open_artifact(from_, reference)
+    with refusals():
+        target = store_at(to)
+        target.make()
+        source = open_store(from_)
+        chosen = copying.with_inputs(source, artifact) if inputs else [artifact]
+        for one in chosen:
+            done = "copied" if copying.copy(one, target) else "was there"
+            size = sum(output.bytes for output in one.manifest.outputs)
+            print(f"{one.identity:<48} {size:>14,} bytes  {done}  {target.root.url}", flush=True)
 
 
 @app.command("tag")
@@ -155,7 +187,7 @@ def tag(
     artifact = open_artifact(store, reference)
     with refusals():
         promotions.move_tag(open_store(store), recipe, artifact, tag)
-    print(f"{recipe}: {tag} -> {artifact.identity}")
+    put(f"{recipe}: {tag} -> {artifact.identity}")
 
 
 @app.command("gc")
@@ -195,13 +227,13 @@ def gc(
             {"item": i.what, "bytes": i.bytes, "finished": i.finished, "seconds": i.seconds}
             for i in found
         ]
-        print(json.dumps({"removed": apply, "items": rows}))
+        put(json.dumps({"removed": apply, "items": rows}))
         return
     for item in found:
-        print(f"{'removed' if apply else 'would remove'}  {_in_words(item)}")
+        put(f"{'removed' if apply else 'would remove'}  {_in_words(item)}")
     total, seconds = sum(item.bytes for item in found), sum(item.seconds for item in found)
     counted = sum(item.stage == TRAINING for item in found)
-    print(
+    put(
         f"{len(found):,} items, {in_bytes(total)}"
         + (f", built in {duration(seconds)}" if seconds else "")
         + (f"; {counted} of them of training" if counted else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 
 from infra.interrupts import INTERRUPTED
 from infra.secrets import redacted
+from infra.visible import visible
 
 if TYPE_CHECKING:
     from flows.planning.request import RunRequest
@@ -63,8 +65,25 @@ StoreUrl = Annotated[str, typer.Option("--store", help="URL of the store.", envv
 
 
 def say(text: str) -> None:
-    """Print a line on stderr, without the secrets that an error may repeat."""
-    print(redacted(text), file=sys.stderr, flush=True)
+    """Print a line on stderr, without the secrets that an error may repeat, nor what a terminal
+    obeys, nor places in a recipe that the command wrote itself.
+    """
+    for recipe in _OWN_RECIPES:
+        text = re.sub(rf"{re.escape(recipe)}(:\d+)?: ", "", text)
+    print(visible(redacted(text)), file=sys.stderr, flush=True)
+
+
+def put(text: object) -> None:
+    """Print a result on stdout, with what a terminal obeys made visible; JSON stays the same."""
+    print(visible(str(text)))
+
+
+_OWN_RECIPES: list[str] = []
+
+
+def own_recipe(recipe: Path) -> None:
+    """Say no more that something stands in this recipe, which the user has never seen."""
+    _OWN_RECIPES.append(str(recipe))
 
 
 _OPENED: list[Artifact] = []
@@ -129,20 +148,27 @@ def find_store(url: str) -> Store:
     """The store at a URL. Raises `ArtifactMissing` for a missing folder, most likely a misspelt
     path, and `RecipeError` for a password in the URL.
     """
+    from infra.store import ArtifactMissing
+
+    store = store_at(url)
+    if not store.root.is_store():
+        where = store.root.local_root or store.root.url
+        raise ArtifactMissing(
+            f"there is no store at {where}; name yours with --store, or set PUNA_STORE"
+        )
+    return store
+
+
+def store_at(url: str) -> Store:
+    """The store at a URL, made or not. Raises `RecipeError` for a password in the URL."""
     from flows.recipe.file import RecipeError
     from flows.recipe.secrets import ADVICE
     from infra.secrets import secret_in
-    from infra.store import ArtifactMissing, Store
+    from infra.store import Store
 
     if what := secret_in(url):
         raise RecipeError([f"--store: holds {what}, and {ADVICE}"])
-    store = Store.at(url)
-    local = store.root.local_root
-    if local is not None and not local.is_dir():
-        raise ArtifactMissing(
-            f"there is no store at {local}; name yours with --store, or set PUNA_STORE"
-        )
-    return store
+    return Store.at(url)
 
 
 def find_input(store: Store, given: InputReference) -> Artifact:

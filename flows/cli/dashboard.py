@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.common import EXIT_FAILED, say
+from flows.cli.common import EXIT_FAILED, put, say
 
 app = typer.Typer(help="The local Prefect server that shows runs.", no_args_is_help=True)
 
@@ -23,7 +23,7 @@ def start(
     server.prepare_environment()
     try:
         found = server.start(port)
-        print(found.address)
+        put(found.address)
         if port not in (None, found.port):
             say(
                 f"error: it is already running on port {found.port}, not {port}; to move it: puna "
@@ -40,7 +40,7 @@ def stop() -> None:
     """Stop the dashboard; the history of runs is kept."""
     from flows.monitoring import server
 
-    print("stopped" if server.stop() else "no dashboard was running")
+    put("stopped" if server.stop() else "no dashboard was running")
 
 
 @app.command("status")
@@ -49,7 +49,7 @@ def status() -> None:
     from flows.monitoring import server
 
     found = server.running()
-    print(
+    put(
         f"running at {found.address} (process {found.pid})"
         if found
         else "not running; start it: puna dashboard start"

@@ -18,6 +18,7 @@ from flows.cli.common import (
     RecipeArgument,
     SetOption,
     StoreOption,
+    put,
     read_request,
     refusals,
     say,
@@ -197,7 +198,7 @@ def _apply(wanted: Wanted) -> WorkPool:
         told = automations.apply(client)
     for one in described:
         when = ", ".join(one.crons)
-        print(f"{one.full_name}{f'  {when} ({one.timezone})' if when else ''}")
+        put(f"{one.full_name}{f'  {when} ({one.timezone})' if when else ''}")
     say(
         f"failures are told to {', '.join(told)}"
         if told

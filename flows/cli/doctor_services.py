@@ -121,7 +121,7 @@ def _store(url: str) -> Iterator[Finding]:
     try:
         store = Store.at(url)
         local = store.root.local_root
-        if local is not None and not local.is_dir():
+        if not store.root.is_store():
             yield Finding("ok", "store", f"{shown(url)} does not exist yet; a run makes it")
         else:
             store.make()

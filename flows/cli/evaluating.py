@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -15,6 +16,7 @@ from flows.cli.common import (
     JsonOption,
     SetOption,
     StoreOption,
+    own_recipe,
     read_request,
     say,
 )
@@ -66,6 +68,7 @@ def evaluate(
                 _refuse("--model names a model of a recipe; leave it out for a folder")
             written = folder_recipe(recipe, suite, data, tasks, limit)
             recipe = Path(scratch) / f"{written['name']}.yaml"
+            own_recipe(recipe)
             recipe.write_text(json.dumps(written, ensure_ascii=False), encoding="utf-8")
             store = store or "artifacts"
         elif given := [option for option, value in of_folder.items() if value is not None]:
@@ -88,16 +91,36 @@ def folder_recipe(
     folder: Path, suite: str | None, data: Path | None, tasks: str | None, limit: int | None
 ) -> dict[str, Any]:
     """The recipe that evaluates the model in a folder; ends the command if options are missing."""
+    from flows.recipe.errors import nearest
     from tasks.benchmarks import suites
+    from tasks.checkpoints.base_config import config_of
 
-    if not (folder / "config.json").exists():
-        _refuse(f"{folder} has no config.json; name the folder of a model in Hugging Face format")
+    if config_of(folder) is None:
+        _refuse(
+            f"{folder} has no config.json that can be read; name the folder of a model in Hugging "
+            "Face format"
+        )
     if suite is None or data is None:
         lacking = "--suite" if suite is None else "--data"
         _refuse(
             f"{lacking} is missing; a folder is evaluated with --suite "
             f"{suite or '|'.join(suites.names())} --data FOLDER"
         )
+    if suite not in suites.names():
+        known = list(suites.names())
+        hint = nearest(suite, known)
+        _refuse(f"--suite: {suite!r} is no suite{hint}; there are: {', '.join(known)}")
+    if not data.is_dir():
+        _refuse(f"--data: {data} is no folder; name the one with the suite's files")
+    if limit is not None and limit < 1:
+        _refuse(f"--limit: {limit} is no number of items; write 1 or more, or leave it out")
+    known = list(suites.suite(suite).tasks)
+    wanted = known if tasks is None else [t.strip() for t in tasks.split(",") if t.strip()]
+    if unknown := [task for task in wanted if task not in known]:
+        _refuse(f"--tasks: {unknown[0]} is no task of suite {suite}; it has: {', '.join(known)}")
+    if not wanted:
+        _refuse("--tasks: names no task; name some, with commas")
+    _require_files(suite, data, wanted)
     section: dict[str, Any] = {"models": ["base"], "suite": suite, "data": str(data.absolute())}
     recipe: dict[str, Any] = {
         "name": _name(folder),
@@ -106,17 +129,24 @@ def folder_recipe(
     }
     if limit is not None:
         section["limit"] = limit
-    if tasks is not None and suite in suites.names():
-        known = list(suites.suite(suite).tasks)
-        wanted = [task.strip() for task in tasks.split(",") if task.strip()]
-        if unknown := [task for task in wanted if task not in known]:
-            _refuse(
-                f"--tasks: {unknown[0]} is no task of suite {suite}; it has: {', '.join(known)}"
-            )
-        if not wanted:
-            _refuse("--tasks: names no task; name some, with commas")
-        recipe["benchmarks"] = {task: None for task in known if task not in wanted}
+    if left_out := [task for task in known if task not in wanted]:
+        recipe["benchmarks"] = dict.fromkeys(left_out)
     return recipe
+
+
+def _require_files(suite: str, data: Path, wanted: Sequence[str]) -> None:
+    """End the command if files of wanted tasks are missing."""
+    from tasks.benchmarks import suites
+
+    missing = {task: suites.benchmark(suite, task, str(data.absolute()))[1] for task in wanted}
+    if not any(missing.values()):
+        return
+    there = ",".join(task for task, problem in missing.items() if not problem)
+    say("\n".join(problem for problem in missing.values() if problem))
+    _refuse(
+        f"{data} lacks files of {sum(map(bool, missing.values()))} of {len(wanted)} tasks (above); "
+        "put them there" + (f", or leave these tasks out with --tasks {there}" if there else "")
+    )
 
 
 def _name(folder: Path) -> str:

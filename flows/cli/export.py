@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.common import JsonOption, RefArgument, find_artifact, refusals, say
+from flows.cli.common import JsonOption, RefArgument, find_artifact, put, refusals, say
 from flows.cli.exporting_to_axolotl import export_to_axolotl
 
 if TYPE_CHECKING:
@@ -64,11 +64,11 @@ def export(
 
     with refusals():
         if to or recipe:
-            if to != "axolotl" or recipe is None:
-                raise StageError(
-                    f"--to {to or '(nothing)'} with --recipe {recipe or '(nothing)'}: the one "
-                    "program known is axolotl, and it needs both"
-                )
+            if to and to != "axolotl":
+                raise StageError(f"--to {to}: is not known; write --to axolotl, or leave it out")
+            if not to or recipe is None:
+                lacking = "--to axolotl" if recipe else "--recipe FILE, the recipe of the phase"
+                raise StageError(f"--to and --recipe go together; add {lacking}")
             export_to_axolotl(reference, recipe, folder, store)
             return
         if outtype not in converter.OUTPUT_TYPES:
@@ -100,11 +100,11 @@ def export(
         if gguf is not None:
             say(f"{gguf}: {gguf.stat().st_size:,} bytes")
     if as_json:
-        print(json.dumps({"folder": str(folder), "gguf": str(gguf) if gguf else None, **facts}))
+        put(json.dumps({"folder": str(folder), "gguf": str(gguf) if gguf else None, **facts}))
     else:
-        print(f"vllm serve {folder}")
+        put(f"vllm serve {folder}")
         if gguf is not None:
-            print(f"llama-cli -m {gguf} -p 'Once upon a time'")
+            put(f"llama-cli -m {gguf} -p 'Once upon a time'")
 
 
 def base_size(artifact: Artifact) -> int | None:

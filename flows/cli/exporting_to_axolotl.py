@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.cli.common import say
+from flows.cli.common import put, say
 
 if TYPE_CHECKING:
     from flows.planning.prepare import Prepared
@@ -58,7 +58,7 @@ def export_to_axolotl(reference: str, recipe: Path, folder: Path, store: str | N
         shutil.rmtree(building, ignore_errors=True)
     for note in made.notes:
         say(f"note: {note}")
-    print(f"cd {folder} && axolotl train axolotl.yaml")
+    put(f"cd {folder} && axolotl train axolotl.yaml")
 
 
 def _built(prepared: Prepared, recipe: Path, id: str) -> Artifact:

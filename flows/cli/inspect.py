@@ -15,6 +15,7 @@ from flows.cli.common import (
     find_store,
     open_artifact,
     open_store,
+    put,
     refusals,
 )
 
@@ -205,7 +206,7 @@ def _documents_of(
         words,
     )
     if as_json:
-        print(json.dumps(answer.json(), ensure_ascii=False))
+        put(json.dumps(answer.json(), ensure_ascii=False))
         return
     from flows.inspecting.page import in_words, write
     from flows.monitoring.console import result_console
@@ -219,7 +220,7 @@ def _clusters(stage: str, cluster: str | None, members: int, store: str, as_json
     with refusals():
         rows = _largest(artifact) if cluster is None else [_cluster(artifact, cluster)]
     if as_json:
-        print(json.dumps({"clusters": rows}, ensure_ascii=False))
+        put(json.dumps({"clusters": rows}, ensure_ascii=False))
         return
     from flows.monitoring.console import cluster_table, result_console
 
@@ -259,6 +260,8 @@ def _cluster(artifact: Artifact, wanted: str) -> dict[str, Any]:
 
 def _read(artifact: Artifact, row: dict[str, Any], most: int, store: str, console: Console) -> None:
     """Print the kept document, and each removed one with its differences."""
+    from rich.text import Text
+
     from flows.monitoring.console import marked
     from tasks.dedup.inspect import diff_lines, read_documents
 
@@ -269,19 +272,14 @@ def _read(artifact: Artifact, row: dict[str, Any], most: int, store: str, consol
         documents += _documents(opened, opened.open(row["crawl"]))
     texts = read_documents(documents, [row["representative"], *(member["id"] for member in shown)])
     source = f"{row['source']} of {row['crawl']}" if row["crawl"] else row["source"]
-    console.print(
-        f"[bold]kept[/]  {row['representative']}  {source}   {row['size']:,} documents in the "
-        "cluster",
-        highlight=False,
-    )
+    size = f"{row['size']:,} documents in the cluster"
+    console.print(Text.assemble(("kept", "bold"), f"  {row['representative']}  {source}   {size}"))
     kept = texts.get(row["representative"])
-    console.print(_excerpt(kept), markup=False, highlight=False, soft_wrap=True)
+    console.print(_excerpt(kept), highlight=False, soft_wrap=True)
     for member in shown:
-        console.print(
-            f"\n[bold]removed[/]  {member['id']}  {member['source']}   {member['kind']}, "
-            f"similarity {member['similarity']:.3f}",
-            highlight=False,
-        )
+        how = f"{member['kind']}, similarity {member['similarity']:.3f}"
+        what = f"  {member['id']}  {member['source']}   {how}"
+        console.print(Text.assemble("\n", ("removed", "bold"), what))
         removed = texts.get(member["id"])
         if kept is None or removed is None:
             console.print("(its documents artifact is no longer in the store)")

@@ -19,13 +19,18 @@ from flows.cli.common import (
     SetOption,
     StoreOption,
     UntilOption,
+    put,
     read_request,
     refusals,
     say,
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from flows.planning.prepare import Prepared
+    from flows.planning.scale.answer import Answer
+    from flows.planning.scale.cluster import Cluster
 
 
 def plan(
@@ -44,6 +49,16 @@ def plan(
             help="Draw learning rate, batch and mixture over tokens into this SVG file.",
         ),
     ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            "--scale",
+            metavar="CLUSTER",
+            help="Predict the data stages on a cluster instead: time, memory, requests, bytes, "
+            "money, and the first two bottlenecks. A name (two-cores, workstation, aws-16, "
+            "aws-100), a YAML file, or a map such as '{extends: aws-16, nodes: 4}'.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show each stage's version, whether the store holds it, why it must run, and what it will take
@@ -59,10 +74,12 @@ def plan(
 
     request = read_request(recipe, set_, store, only, from_stage, until_stage, force, pin)
     with refusals():
+        cluster = None if scale is None else _cluster(scale)
         prepared = prepare(request)
         reading = readings(prepared.recipe, prepared.plan)
         tokenizing = encoders(prepared.plan, prepared.recipe.remote.access())
         expected = estimates(prepared.plan, prepared.store, prepared.phases)
+        scaled = None if cluster is None else _scaled(prepared, reading.sources, cluster)
     stages = prepared.plan.to_json()
     warnings = [*prepared.warnings(), *reading.warnings]
     if picture is not None:
@@ -75,23 +92,50 @@ def plan(
             found["loop"] = prepared.turn.to_json()
         if (origin := origin_of(prepared.plan)) is not None:
             found["from"] = origin.identity
+        if scaled is not None:
+            found["scale"] = scaled.to_json()
         found |= training_json(prepared.phases, prepared.predicted, prepared.unpredicted)
-        print(json.dumps(found, ensure_ascii=False))
+        put(json.dumps(found, ensure_ascii=False))
         return
     from flows.monitoring.console import result_console, stage_table
 
     console = result_console()
+    if scaled is not None:
+        _show_scaled(console, scaled, warnings)
+        return
     for line in prepared.turn.lines() if prepared.turn is not None else ():
         console.print(line, soft_wrap=True, highlight=False)
     console.print(stage_table(stages, {id: made.seconds for id, made in expected.items()}))
     for line in [*in_words(expected, prepared.plan), *reading.lines, *in_lines(tokenizing)]:
         console.print(line, soft_wrap=True, highlight=False)
     for line in origin_in_words(prepared.recipe, prepared.plan):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        console.print(line, soft_wrap=True, highlight=False)
     for line in training_lines(prepared.phases, prepared.predicted, prepared.unpredicted):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        console.print(line, soft_wrap=True, highlight=False)
     for warning in warnings:
         console.print(f"warning: {warning}", soft_wrap=True, highlight=False)
+
+
+def _cluster(given: str) -> Cluster:
+    from flows.planning.scale.cluster import read_cluster
+
+    return read_cluster(given)
+
+
+def _scaled(prepared: Prepared, readings: dict[str, dict[str, Any]], cluster: Cluster) -> Answer:
+    from flows.planning.scale.answer import answer
+
+    return answer(prepared.recipe, prepared.plan, prepared.store, readings, cluster)
+
+
+def _show_scaled(console: Console, scaled: Answer, warnings: list[str]) -> None:
+    from flows.monitoring.console import scale_table
+    from flows.planning.scale.answer import COLUMNS, lines, rows
+
+    console.print(scaled.cluster.in_words(), soft_wrap=True, highlight=False)
+    console.print(scale_table(COLUMNS, rows(scaled)))
+    for line in [*lines(scaled), *(f"warning: {warning}" for warning in warnings)]:
+        console.print(line, soft_wrap=True, highlight=False)
 
 
 def _draw(prepared: Prepared, file: Path) -> None:

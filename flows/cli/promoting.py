@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.common import JsonOption, StoreUrl, find_artifact, find_store, refusals
+from flows.cli.common import JsonOption, StoreUrl, find_artifact, find_store, put, refusals
 
 if TYPE_CHECKING:
     from infra.store import Store
@@ -41,10 +41,10 @@ def promote(
             opened, record["recipe"], record["run"], artifacts, by="hand", reason=reason
         )
     if as_json:
-        print(json.dumps(made.to_json(), ensure_ascii=False))
+        put(json.dumps(made.to_json(), ensure_ascii=False))
         return
     before = f" (before: {made.before})" if made.before else ""
-    print(f"{made.recipe}: latest -> run {made.run}, {len(artifacts)} artifacts{before}")
+    put(f"{made.recipe}: latest -> run {made.run}, {len(artifacts)} artifacts{before}")
 
 
 def _run_named(store: Store, url: str, reference: str) -> str:

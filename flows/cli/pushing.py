@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.common import RefArgument, StoreUrl, find_artifact, open_store, refusals, say
+from flows.cli.common import RefArgument, StoreUrl, find_artifact, open_store, put, refusals, say
 
 if TYPE_CHECKING:
     from infra.store import Artifact, Store
@@ -68,7 +68,7 @@ def push(
         if card is not None:
             card.write_text(text, encoding="utf-8")
             say(f"{len(files)} files would be sent with this card:")
-            print(card)
+            put(card)
             return
         size = sum(path.stat().st_size for path in files.values())
         say(f"sending {len(files)} files, {size:,} bytes ...")
@@ -80,7 +80,7 @@ def push(
             private=private,
             message=f"{artifact.identity} by puna",
         )
-        print(address)
+        put(address)
 
 
 def _files(artifact: Artifact) -> Iterator[tuple[str, Path]]:

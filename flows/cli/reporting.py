@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.common import SetOption, StoreOption, refusals
+from flows.cli.common import SetOption, StoreOption, put, refusals
 from flows.cli.running import run
 
 
@@ -58,7 +58,7 @@ def _compare(first: str, second: str, output: Path | None, store: str | None) ->
         drawn = compare(*sides)
         with replacing(page.absolute()) as path:
             path.write_text(drawn, encoding="utf-8")
-    print(page.absolute())
+    put(page.absolute())
 
 
 def _report(recipe: Path, force: bool, set_: list[str] | None, store: str | None) -> None:
@@ -85,4 +85,4 @@ def _report(recipe: Path, force: bool, set_: list[str] | None, store: str | None
             store=store,
         )
         return
-    print(drawn)
+    put(drawn)

@@ -25,6 +25,7 @@ from flows.cli.common import (
     SetOption,
     StoreOption,
     UntilOption,
+    put,
     read_request,
     refusals,
     say,
@@ -76,7 +77,7 @@ def run_request(request: RunRequest, as_json: bool) -> None:
         for line in prepared.turn.lines():
             say(line)
         if as_json:
-            print(json.dumps(Results(prepared.plan).to_json(None, "nothing new")))
+            put(json.dumps(Results(prepared.plan).to_json(None, "nothing new")))
         return
     if not to_run and not prepared.may_be_promoted:
         from flows.running.record import mark_crashed
@@ -140,9 +141,7 @@ def _failing_server() -> Iterator[None]:
 def _run_pipeline(prepared: Prepared, as_json: bool, starting: Starting | None) -> None:
     gc.disable()  # imports leave no garbage worth searching for
     with importing():
-        from rich.console import Console
-
-        from flows.monitoring.console import Terminal
+        from flows.monitoring.console import PlainConsole, Terminal
         from flows.monitoring.listener import CONSOLE
         from flows.pipeline import run_prepared
         from flows.recipe.file import RecipeError
@@ -152,7 +151,7 @@ def _run_pipeline(prepared: Prepared, as_json: bool, starting: Starting | None) 
     gc.freeze()
     gc.enable()
     _wait_for(starting)
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     try:
         with _unreachable_server(), Terminal(console) as terminal:
             CONSOLE.set(terminal)
@@ -166,7 +165,7 @@ def _run_pipeline(prepared: Prepared, as_json: bool, starting: Starting | None) 
     except StepFailed as failure:
         _report_failure(failure, failure.store)
         if as_json:
-            print(json.dumps(failure.result, ensure_ascii=False))
+            put(json.dumps(failure.result, ensure_ascii=False))
         raise typer.Exit(
             EXIT_GATE if isinstance(failure.cause, GateError) else EXIT_FAILED
         ) from None
@@ -221,14 +220,15 @@ def _report_error(error: Exception) -> None:
 
 def _print_result(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(result, ensure_ascii=False))
+        put(json.dumps(result, ensure_ascii=False))
         return
-    from flows.monitoring.console import result_console, score_table, stage_table
+    from flows.monitoring.console import result_console, stage_table
+    from flows.monitoring.score_table import score_table
     from flows.running.places import in_lines
 
     console = result_console()
     console.print(stage_table(result["stages"]))
-    scores = score_table(result["scores"], result["changes"])
+    scores = score_table(result["scores"], result["changes"], console.width)
     if scores is not None:
         console.print()
         console.print(scores)
@@ -243,7 +243,7 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
     if lines:
         console.print()
     for line in lines:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        console.print(line, soft_wrap=True, highlight=False)
     for line in promotion_lines(result.get("promotion")):
         console.print(line, soft_wrap=True, highlight=False)
 

@@ -10,30 +10,26 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.common import EXIT_FAILED, EXIT_USAGE, StoreUrl, say
+from flows.cli.common import EXIT_FAILED, EXIT_USAGE, StoreUrl, put, say
 
 
 def doctor(store: StoreUrl = "artifacts") -> None:
     """Check that everything recipes need is installed, that the machine has room, and that server,
     work pools and store can be used; say what to do where not.
     """
-    from rich.console import Console
-    from rich.markup import escape
+    from rich.text import Text
 
     from flows.cli.doctor import examine
+    from flows.monitoring.console import PlainConsole
     from flows.monitoring.server import prepare_environment
 
     prepare_environment()
-    console, bad = Console(), 0
+    console, bad = PlainConsole(), 0
     for finding in examine(store):
         colour = {"ok": "green", "note": "yellow", "bad": "red"}[finding.verdict]
         action = f"  -> {finding.action}" if finding.action else ""
-        console.print(
-            f"[{colour}]{finding.verdict:>4}[/]  {escape(finding.what)}: {escape(finding.found)}"
-            f"{escape(action)}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        said = f"  {finding.what}: {finding.found}{action}"
+        console.print(Text.assemble((f"{finding.verdict:>4}", colour), said), soft_wrap=True)
         bad += finding.verdict == "bad"
     if bad:
         raise typer.Exit(EXIT_FAILED)
@@ -65,7 +61,7 @@ def init(
     """Copy a recipe that comes with Puna to start from, with your files and base in it. At a
     terminal, what no option gives is asked for.
     """
-    from flows.recipe.copying import base_of, copies, sources
+    from flows.recipe.copying import base_of, copies, sources, to_be_named
     from flows.recipe.file import RecipeError
 
     try:
@@ -85,7 +81,11 @@ def init(
         if path == file or not _holds(path, text):
             _write_new(path, text)
     beside = f" (and beside it {', '.join(p.name for p in [*written][1:])})" * (len(written) > 1)
-    print(f"{file} written{beside}; what would run: puna plan {file}")
+    put(f"{file} written{beside}; what would run: puna plan {file}")
+    if absent := to_be_named(written):
+        put(
+            f"it names what is not here: {', '.join(absent)}; put yours there, or write where it is"
+        )
 
 
 def _at_a_terminal() -> bool:
@@ -126,4 +126,4 @@ def schema() -> None:
     """Print the JSON schema of recipes, for editors."""
     from flows.recipe.read import recipe_schema
 
-    print(json.dumps(recipe_schema(), indent=1))
+    put(json.dumps(recipe_schema(), indent=1))

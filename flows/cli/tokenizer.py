@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.common import EXIT_USAGE, JsonOption, StoreUrl, find_artifact, refusals, say
+from flows.cli.common import EXIT_USAGE, JsonOption, StoreUrl, find_artifact, put, refusals, say
 
 app = typer.Typer(help="Compare tokenizers.", no_args_is_help=True)
 
@@ -59,14 +59,14 @@ def compare(
         )
     unread |= unreadable
     if as_json:
-        print(
+        put(
             json.dumps(
                 {"tokenizers": [row.to_json() for row in rows], "unread": unread},
                 ensure_ascii=False,
             )
         )
     elif rows:
-        print(render(rows))
+        put(render(rows))
     for why in unread.values():
         say(f"error: {why}")
     if unread:

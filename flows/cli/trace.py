@@ -15,6 +15,7 @@ from flows.cli.common import (
     SetOption,
     StoreOption,
     find_input,
+    put,
     refusals,
 )
 
@@ -49,7 +50,7 @@ def trace(
         artifact = _trained(prepared, str(recipe), phase)
         rows = _rows(prepared.store, artifact, step)
     if as_json:
-        print(
+        put(
             json.dumps(
                 {"artifact": artifact.identity, "step": step, "rows": rows}, ensure_ascii=False
             )

@@ -33,7 +33,7 @@ _STATED = {
 def write(console: Console, look: Look, request_words: str) -> None:
     """Write all of it."""
     for line in _header(look):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        console.print(line, soft_wrap=True, highlight=False)
     for number, shown in enumerate(look.shown, 1):
         console.print()
         for text in _document(look, shown, number):

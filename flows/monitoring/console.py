@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,30 +18,47 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from flows.monitoring.listener import Listener
-from flows.monitoring.score_lines import score_lines
+from flows.monitoring.score_table import PLAIN_WIDTH
 from flows.planning.plan import Plan, Step
 from infra.context import WARNING
 from infra.store import Artifact
+from infra.visible import visible
 from tasks.benchmarks.scores import counting, items_of_all, score_words
 
 PLAIN_EVERY_S = 15.0
 """Seconds between two progress lines of one stage where there is no terminal."""
 
-MOST_GROUP_ROWS = 40
-"""The rows of a task's groups (subjects, positions) are left out if they are more than this."""
 
-PLAIN_WIDTH = 160
-"""Width in columns of tables that go to a file or a pipe."""
+class PlainConsole(Console):
+    """A console that takes nothing it prints for an order: square brackets are no markup, and
+    controls in it are shown (`infra.visible`).
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(markup=False, **settings)
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        """See `rich.console.Console`; before it is measured."""
+        return super().render_str(visible(text), **settings)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """See `rich.console.Console`."""
+        for segment in super().render(renderable, options):
+            text = segment.text if segment.control else visible(segment.text)
+            yield segment if text == segment.text else Segment(text, segment.style)
 
 
 def result_console() -> Console:
     """A console on stdout, as wide as the terminal, or `PLAIN_WIDTH` for a file or a pipe."""
-    console = Console()
-    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
+    console = PlainConsole()
+    return console if console.is_terminal else PlainConsole(width=PLAIN_WIDTH)
 
 
 class Terminal(Listener):
@@ -51,10 +67,10 @@ class Terminal(Listener):
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
+            TextColumn("{task.fields[unit]}", markup=False),
             TimeElapsedColumn(),
             console=console,
             transient=True,
@@ -105,14 +121,18 @@ class Terminal(Listener):
 
     def finished(self, step: Step, artifact: Artifact, seconds: float) -> None:
         self._bars.remove_task(self._tasks[step.id])
-        self._line(f"  [green]built[/]   {step.id}  {seconds:.1f} s  {headline(artifact)}")
+        self._ended("built", "green", f"{step.id}  {seconds:.1f} s  {headline(artifact)}")
 
     def found(self, step: Step, artifact: Artifact) -> None:
-        self._console.print(f"  [green]hit[/]     {step.id}  {step.why}", highlight=False)
+        self._ended("hit", "green", f"{step.id}  {step.why}")
 
     def failed(self, step: Step, error: BaseException) -> None:
         self._bars.remove_task(self._tasks[step.id])
-        self._line(f"  [red]failed[/]  {step.id}")
+        self._ended("failed", "red", step.id)
+
+    def _ended(self, how: str, colour: str, what: str) -> None:
+        line = Text.assemble("  ", (f"{how:<6}", colour), f"  {what}")
+        self._console.print(line, soft_wrap=True)
 
 
 def headline(artifact: Artifact) -> str:
@@ -167,10 +187,9 @@ def stage_table(stages: list[dict[str, Any]], expected: Mapping[str, float] | No
         seconds, id = row.get("seconds"), f"{row['stage']}/{row['name']}"
         about = (expected or {}).get(id)
         foreseen = "" if about is None else f"≈ {about:,.{0 if about >= 10 else 1}f}"
-        colour = colours[row["result"]]
         table.add_row(
             id,
-            f"[{colour}]{row['result']}[/]",
+            Text(row["result"], colours[row["result"]]),
             row["version"] or "?",
             f"{seconds:.1f}" if seconds is not None else foreseen,
             row["why"],
@@ -178,26 +197,14 @@ def stage_table(stages: list[dict[str, Any]], expected: Mapping[str, float] | No
     return table
 
 
-def score_table(
-    scores: dict[str, dict[str, dict[str, Any]]],
-    changes: dict[str, dict[str, dict[str, Any]]] | None = None,
-) -> Table | None:
-    """The benchmark table (`flows.monitoring.score_lines`); None without scores."""
-    if not any(scores.values()):
-        return None
-    names = dict.fromkeys(task for by_task in scores.values() for task in by_task)
-    group_rows = Counter(task.rpartition("/")[0] for task in names if "/" in task)
-    # a row per subject (CMMLU has 67) or per position in long text: the report shows them
-    many = [task for task in names if group_rows[task.rpartition("/")[0]] > MOST_GROUP_ROWS]
-    lines = score_lines(scores, changes or {}, [task for task in many if "/" in task])
-    table = Table(
-        box=None, pad_edge=False, header_style="bold", title="Benchmarks", title_justify="left"
-    )
-    for column in lines[0] if lines else ():
-        numeric = column in scores or column in ("n", "guessing")
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for line in lines:
-        table.add_row(*line.values())
+def scale_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A prediction: numbers to the right; a column that says nothing is left out."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    shown = [index for index in range(len(columns)) if any(row[index] for row in rows)]
+    for index in shown:
+        table.add_column(columns[index], justify="right" if index else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(row[index]) for index in shown))
     return table
 
 

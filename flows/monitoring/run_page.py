@@ -147,8 +147,8 @@ class RunPage(Listener):
                 rows = score_rows(self._scores, changes(self._scores, self._items))
                 self._benchmarks.show(rows, "Benchmarks, with standard errors")
         if artifact.stage == "report" and artifact.records.exists("report.html"):
-            report = artifact.records.local("report.html")
-            address = publish(report.read_bytes(), f"{self._run}.html")
+            report = artifact.records.place("report.html")
+            address = publish(artifact.records.read("report.html"), f"{self._run}.html")
             where = f"[Open the report]({address})\n\nThe file: " if address else "The report: "
             Card(self._flow_run, "markdown", "report", self._plan.recipe).show(
                 f"{where}`{report}`", f"Report of {self._called}"

@@ -25,13 +25,13 @@ _OPTIONAL = ("asked", "guessing", "published")
 
 
 def score_lines(
-    scores: Scores, changes: Changes, without: Collection[str] = ()
+    scores: Scores, changes: Changes, without: Collection[str] = (), *, before_change: str = ", "
 ) -> list[dict[str, str]]:
     """A line per task and metric: how it was asked, n, the score of guessing, a score with its
     standard error for each model (and the difference to the first with its 95 % interval), and
     published scores of the metric that counts. Columns that are empty in all lines are left out.
 
-    `without`: rows that are not shown.
+    `without`: rows that are not shown. `before_change`: what stands between score and difference.
     """
     keys = dict.fromkeys(
         (task, metric)
@@ -45,6 +45,7 @@ def score_lines(
         rows = [by_task.get(task, {}) for by_task in scores.values()]
         chance = next((c for row in rows if (c := chance_of(row, metric)) is not None), None)
         known = published(rows, task, metric)
+        changed = {name: by_task.get(task, {}).get(metric) for name, by_task in changes.items()}
         lines.append(
             {
                 "task": task,
@@ -54,7 +55,7 @@ def score_lines(
                 "guessing": "" if chance is None else f"{chance:.3f}",
             }
             | {
-                model: _cell(row, metric, changes.get(model, {}).get(task, {}).get(metric))
+                model: _cell(row, metric, changed.get(model), before_change)
                 for model, row in zip(scores, rows, strict=True)
             }
             | {"published": ", ".join(f"{value:.3f} {name}" for name, value in known.items())}
@@ -63,6 +64,6 @@ def score_lines(
     return [{name: text for name, text in line.items() if name not in empty} for line in lines]
 
 
-def _cell(row: Mapping[str, Any], metric: str, changed: Any) -> str:
+def _cell(row: Mapping[str, Any], metric: str, changed: Any, before: str) -> str:
     words = score_words(row, metric)
-    return words if changed is None else f"{words}, {Change(*changed).with_interval()}"
+    return words if changed is None else f"{words}{before}{Change(*changed).with_interval()}"

@@ -53,7 +53,7 @@ def estimates(plan: Plan, store: Store, phases: Sequence[PhaseFacts] = ()) -> di
             continue
         judged = [
             (abs(math.log(max(reads, 1) / max(read, 1))), read, artifact)
-            for artifact in _earlier(step, plan.recipe, store)
+            for artifact in earlier(step, plan.recipe, store)
             if (read := _read_by(artifact.manifest, store)) is not None
         ]
         if judged:
@@ -137,9 +137,9 @@ def _written(artifact: Artifact) -> int:
     return sum(output.bytes for output in artifact.manifest.outputs)
 
 
-def _earlier(step: Step, recipe: str, store: Store) -> Iterator[Artifact]:
+def earlier(step: Step, recipe: str, store: Store) -> Iterator[Artifact]:
     """Artifacts of the same stage: this recipe's latest, others of the name, then of other names
-    where there is none.
+    where there is none; `MOST_READ` at most.
     """
     stage, name = step.node.stage.name, step.node.name
     latest = store.reference(recipe, stage, name)

@@ -10,6 +10,7 @@ from typing import Any
 from infra.quantities import count, duration
 from tasks.training.phases.facts import PhaseFacts
 from tasks.training.predict.cost import Cost
+from tasks.training.predict.disk import Disk
 from tasks.training.predict.prediction import PhasePrediction, Prediction
 from tasks.training.recipe.hardware import Hardware
 
@@ -33,6 +34,8 @@ def training_lines(
         tokens = sum(facts.tokens or 0 for facts in phases)
         told = [f"{count(tokens)} tokens; {_cost(predicted.cost)}"]
         lines += _block("total", told, name_width)
+    if predicted is not None and predicted.disk is not None:
+        lines += _block("disk", [_disk(predicted.disk)], name_width)
     return lines
 
 
@@ -93,9 +96,9 @@ def _hardware(hardware: Hardware, precision: str) -> str:
     own = hardware.peak_tflops or hardware.watts or hardware.price_per_hour is not None
     source = "with figures of the recipe" if own else "list prices of 2026"
     return (
-        f"{hardware.count} x {hardware.accelerator} at {hardware.mfu:.0%} of {peak / 1e12:,.0f} "
-        f"TFLOP/s (mfu{stated}), {hardware.power_watts:,.0f} W, ${hardware.dollars_per_hour:.2f}/h "
-        f"({source})"
+        f"{hardware.count} x {hardware.accelerator} at {hardware.mfu:.0%} of "
+        f"{_rounded(peak / 1e12)} TFLOP/s (mfu{stated}), {hardware.power_watts:,.0f} W, "
+        f"${hardware.dollars_per_hour:.2f}/h ({source})"
     )
 
 
@@ -146,10 +149,26 @@ def _prediction_lines(phase: PhasePrediction, hardware: Hardware | None) -> Iter
 
 def _cost(cost: Cost) -> str:
     return (
-        f"{duration(cost.seconds)}, {cost.accelerator_hours:,.0f} accelerator hours, "
+        f"{duration(cost.seconds)}, {_rounded(cost.accelerator_hours)} accelerator hours, "
         f"{_amount(cost.kwh, ('kWh', 'MWh', 'GWh'))}, "
         f"{_amount(cost.kg_co2, ('kg', 't', 'kt'))} CO2, ${cost.dollars:,.0f}"
     )
+
+
+def _disk(disk: Disk) -> str:
+    return (
+        f"{_bytes(disk.finished)} when trained, {_bytes(disk.running)} more while a phase runs; "
+        f"bins {_bytes(disk.bins)} if each token is read once"
+    )
+
+
+def _bytes(size: int) -> str:
+    return _amount(size / 1e3, ("kB", "MB", "GB", "TB", "PB"))
+
+
+def _rounded(value: float) -> str:
+    """A whole number, of small ones two digits."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _amount(value: float, units: tuple[str, ...]) -> str:

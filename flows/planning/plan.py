@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -83,6 +85,7 @@ def make_plan(
     left, forced = wanted(graph, selection), expand(graph, selection.force, "--force")
     asked, stated = asked_pins(graph, store, recipe, selection), stated or {}
     pinned = {**stated, **asked}
+    needed = graph.ancestors(sorted(left))
     steps: dict[str, Step] = {}
     for id, node in graph.nodes.items():
         step = (
@@ -105,7 +108,9 @@ def make_plan(
             ]
             if rebuilt and id in left:
                 step = _replace(step, "run", f"{rebuilt[0]} is rebuilt", forced=True)
-        if id not in left and step.state == "run":
+        if (id not in left and step.state == "run") or (
+            id not in needed and step.state == "unresolved"
+        ):
             step = _replace(step, "skipped", "not selected")
         steps[id] = step
     _check_selection(steps)
@@ -190,6 +195,16 @@ def settled(step: Step, artifacts: Mapping[str, Artifact], store: Store) -> Step
     return replace(step, version=version, state=state, why=why, artifact=artifact)
 
 
+def _recipe_file(name: str) -> Path | None:
+    """The recipe of that name in the working directory or its folder `configs`, if there is one."""
+    stated = re.compile(rf"^name:\s*{re.escape(name)}\s*(#.*)?$", re.MULTILINE)
+    for file in sorted((*Path().glob("*.yaml"), *Path("configs").rglob("*.yaml"))):
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            if stated.search(file.read_text(encoding="utf-8")):
+                return file
+    return None
+
+
 def _identity(node: Node, role: str, artifact: Artifact) -> str:
     """What stands for an input in a node's version."""
     by_content = node.stage.role(role).content
@@ -225,10 +240,10 @@ def _inputs(
                         f"{source.stage}/{source.name}@{source.selector}", source.recipe
                     )
                 except ArtifactMissing:
-                    file = Path("configs", f"{source.recipe}.yaml")
+                    file = _recipe_file(source.recipe)
                     action = (
                         f"puna run {file}"
-                        if file.is_file()
+                        if file is not None
                         else f"run the recipe {source.recipe} with that store"
                     )
                     problem = problem or (

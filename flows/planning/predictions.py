@@ -10,7 +10,7 @@ from flows.planning.plan import Plan
 from flows.recipe.file import RecipeError
 from flows.recipe.sections import Recipe
 from infra.store import Artifact
-from tasks.checkpoints.llama2c_header import config_of
+from tasks.checkpoints.base_config import config_of
 from tasks.checkpoints.shapes import ModelShape, ShapeError, shape_of
 from tasks.model.stage import STAGE as MODEL
 from tasks.model.stage import LayerChoice

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flows.planning.fetching import disk_notes
@@ -12,20 +13,21 @@ from flows.planning.looping.continuing import continued
 from flows.planning.looping.history import History
 from flows.planning.looping.turn import Turn, turn_of
 from flows.planning.origin import refuse_other_origin
+from flows.planning.own_files import refuse_own_store
 from flows.planning.phases import phase_facts
 from flows.planning.plan import Plan, make_plan
 from flows.planning.predictions import made_config, predictions
 from flows.planning.reading import notes
 from flows.planning.refusals import refuse_by_base, refuse_by_config
 from flows.planning.request import RunRequest
-from flows.planning.resolve import NO_WEIGHTS, Earlier, Pins, Unresolved, resolve
+from flows.planning.resolve import NO_WEIGHTS, SUITE, Earlier, Pins, Unresolved, resolve
 from flows.planning.selecting import stated_pins
 from flows.planning.wiring import stages
 from flows.recipe.file import RecipeError
 from flows.recipe.read import read_recipe
 from flows.recipe.references import ArtifactReference
 from flows.recipe.sections import Recipe
-from infra.stage import StageError
+from infra.stage import Pin, StageError
 from infra.store import Store
 from infra.store.manifest import Manifest
 from tasks.dedup.agreement import SIGNING, check_index
@@ -74,11 +76,15 @@ class Prepared:
         """Raise `RecipeError` if a reference of the recipe could not be pinned: nothing runs before
         all inputs are known.
         """
+        waiting = [step for step in self.plan.steps.values() if step.state == "unresolved"]
         problems = [
             f"{self._place(step.id)}{step.id}: {step.why}"
-            for step in self.plan.steps.values()
-            if step.state == "unresolved" and not step.why.startswith("waits for ")
+            for step in waiting
+            if not step.why.startswith(("waits for ", f"{SUITE}: "))
         ]
+        if any(_lacks_suite(self.pins[step.id]) for step in waiting):
+            place = self.recipe.place_of(SUITE)
+            problems += [f"{place}{SUITE}: {why}" for why in self.recipe.absent.tasks.values()]
         model = self.recipe.model
         if model is not None and model.only_planned and not any(NO_WEIGHTS in p for p in problems):
             problems.append(f"{self.recipe.place_of('model.shape')}model.shape: {NO_WEIGHTS}")
@@ -90,6 +96,7 @@ class Prepared:
         return [
             *(self.turn.remarks if self.turn is not None else ()),
             *self.recipe.warnings(),
+            *([f"{SUITE}: {absent.summary()}"] if (absent := self.recipe.absent).tasks else ()),
             *self.doubts,
             *notes(self.recipe, self.plan),
             *disk_notes(self.plan, self.store, self.recipe.remote.access()),
@@ -110,7 +117,7 @@ def prepare(request: RunRequest, *, made: bool = False) -> Prepared:
     one that its sources have new files for. Raises `RecipeError` for whatever is wrong with it.
     """
     recipe = read_recipe(request.recipe, request.overrides)
-    store = Store.at(request.store or recipe.store)
+    store = Store.at(request.store or recipe.store, recipe.remote.access())
     if store.root.url.startswith("memory://") and recipe.engine.kind != "inline":
         raise RecipeError(
             [
@@ -139,7 +146,9 @@ def prepare(request: RunRequest, *, made: bool = False) -> Prepared:
         recipe.remote.access(),
         functools.partial(_earlier, recipe, store),
         turn.pins if turn is not None else None,
+        lacking=recipe.absent,
     )
+    refuse_own_store(recipe, store, graph, pins)
     plan = make_plan(graph, pins, store, recipe.name, selection, fixed)
     _refuse_wrong_references(recipe, plan, pins)
     _refuse_incompatible_indexes(recipe, plan)
@@ -163,6 +172,10 @@ def prepare(request: RunRequest, *, made: bool = False) -> Prepared:
         tuple(doubts),
         turn,
     )
+
+
+def _lacks_suite(pins: Mapping[str, tuple[Pin, ...] | Unresolved]) -> bool:
+    return any(isinstance(p, Unresolved) and p.reference == SUITE for p in pins.values())
 
 
 def _turn(recipe: Recipe, store: Store, *, asked: bool, made: bool) -> Turn:

@@ -10,7 +10,7 @@ from flows.recipe.checks.sources import named_languages
 from flows.recipe.file import RecipeError
 from flows.recipe.sections import Recipe
 from infra.stage import StageError
-from tasks.checkpoints.llama2c_header import config_of
+from tasks.checkpoints.base_config import config_of
 from tasks.langid.labels import absent_language
 from tasks.model.layers import choose
 

@@ -25,7 +25,8 @@ from flows.planning import pointers
 from flows.planning.graph import Graph, Node
 from flows.recipe.errors import nearest
 from flows.recipe.references import ARTIFACT_SCHEME, NAMED_FILES, hub_fasttext_model, hub_model
-from infra.io.files import files_in, replace_bytes, sha256_file
+from flows.recipe.suites import Absent
+from infra.io.files import NoFile, files_in, only_files, replace_bytes, sha256_file
 from infra.remote.access import Access
 from infra.remote.errors import NoMatch, Unreachable
 from infra.remote.listing import Listing
@@ -64,6 +65,8 @@ NO_WEIGHTS = (
     "a shape is enough to plan and has no weights to train; to run, state model.base (a folder, a "
     "model of the hub or an artifact) or model.create"
 )
+
+SUITE = "evaluation.suite"
 
 Pins = dict[str, dict[str, tuple[Pin, ...] | Unresolved]]
 """Node id -> parameter path -> its files."""
@@ -127,9 +130,10 @@ def resolve(
     earlier: Earlier = lambda node: (),
     known: Pins | None = None,
     may_be_empty: MayBeEmpty = lambda node, reference: False,
+    lacking: Absent | None = None,
 ) -> Pins:
     """Pin every file that the graph's parameters name, also on other machines. Nodes in `known`
-    have these pins.
+    have these pins. `lacking`: files that may be missing: they are not wrong but unresolved.
     """
     digests = Digests()
     pins: Pins = {}
@@ -161,6 +165,8 @@ def resolve(
             if isinstance(found, Unresolved) and found.reference not in stated:
                 absent = "" if is_remote(stated[0]) else "there is no such file or folder, and "
                 found = replace(found, reference=stated[0], why=f"{absent}{found.why}")
+            if lacking and isinstance(found, Unresolved) and found.reference in lacking.paths:
+                found = Unresolved(SUITE, lacking.summary())
             if isinstance(found, tuple) and (node.stage.name, field_path) in ONE_FILE:
                 found = found if len(found) == 1 else _several(node, field_path, found)
             pins[id][field_path] = found
@@ -277,13 +283,14 @@ def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
                 why = "the folder is empty; name one that holds files"
                 return Unresolved(reference, why, wrong=True, emptied=True)
             return [digests.pin(file, file.relative_to(path).as_posix()) for file in files]
-        matches = sorted(
-            Path(match) for match in glob(reference, recursive=True) if Path(match).is_file()
-        )
+        matches = sorted(only_files(map(Path, glob(reference, recursive=True))))
         if matches:
             root = Path(os.path.commonpath([match.parent for match in matches]))
             return [digests.pin(match, match.relative_to(root).as_posix()) for match in matches]
         names = sorted(file.name for file in path.parent.iterdir()) if path.parent.is_dir() else []
+    except NoFile as error:
+        why = f"{error.strerror}, or name the files without it"
+        return Unresolved(reference, why, wrong=True)
     except OSError as error:
         return Unresolved(
             reference,
@@ -295,11 +302,11 @@ def _pin(reference: str, digests: Digests) -> list[Pin] | Unresolved:
         f"no file or folder matches{nearest(path.name, names)}; name one that exists "
         "(a recipe's paths are relative to its folder, those of -s to the working directory)",
         wrong=True,
-        emptied=_fixed_folder(path).is_dir(),
+        emptied=fixed_folder(path).is_dir(),
     )
 
 
-def _fixed_folder(path: Path) -> Path:
+def fixed_folder(path: Path) -> Path:
     """The folder that a file or pattern must lie in: what comes before the first wildcard."""
     folders = path.parent.parts
     fixed = itertools.takewhile(lambda part: not has_magic(part), folders)

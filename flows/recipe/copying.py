@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from glob import glob
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -45,8 +47,10 @@ def copies(name: str, file: Path, files_of: Mapping[str, str], base: str) -> dic
     """
     texts = _texts(name, file)
     for source, pattern in files_of.items():
-        value = f'{{format: {format_of(pattern)}, paths: ["{_seen_from(file.parent, pattern)}"]'
-        value += ", fields: {text: text}}" if format_of(pattern) in ("jsonl", "parquet") else "}"
+        stated = _stated(texts, source)
+        value = _ingest(file.parent, pattern, stated)
+        if name_of := _only_category(stated.get("category")):
+            _replace(texts, ("sources", source, "category"), name_of)
         if not _replace(texts, ("sources", source, "ingest"), value):
             known = sources(name)
             near = nearest(source, list(known))
@@ -62,6 +66,53 @@ def copies(name: str, file: Path, files_of: Mapping[str, str], base: str) -> dic
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-._") or "recipe"
     texts[file] = rewritten(texts[file], {("name",): stem})
     return texts
+
+
+def _stated(texts: Mapping[Path, str], source: str) -> dict[str, Any]:
+    """A source as the first text that has it states it; {} for none."""
+    for text in texts.values():
+        if found := (yaml.safe_load(text).get("sources") or {}).get(source):
+            return dict(found)
+    return {}
+
+
+def _ingest(folder: Path, pattern: str, stated: Mapping[str, Any]) -> str:
+    """The section `ingest` of a user's own files. Where the recipe reads questions, fields are left
+    to what ingest finds: ColossalAI's `source` and `target`, or a text alone.
+    """
+    format = format_of(pattern)
+    value = f'{{format: {format}, paths: ["{_seen_from(folder, pattern)}"]'
+    asks = "prompt" in ((stated.get("ingest") or {}).get("fields") or {})
+    with_fields = format in ("jsonl", "parquet") and not asks
+    return value + (", fields: {text: text}}" if with_fields else "}")
+
+
+def _only_category(category: object) -> str:
+    """The category that all records get which a field sorts, as a user's own have other values in
+    it; "" where there are several, or no field.
+    """
+    if not isinstance(category, Mapping) or "field" not in category:
+        return ""
+    of = category.get("of")
+    names = {*(of.values() if isinstance(of, Mapping) else of or ())}
+    if rest := category.get("rest"):
+        names.add(rest)
+    return str(names.pop()) if len(names) == 1 else ""
+
+
+def to_be_named(texts: Mapping[Path, str]) -> list[str]:
+    """What copies name that is not there: a source's files, a base that is a folder, in words."""
+    found = []
+    for file, text in texts.items():
+        data = yaml.safe_load(text)
+        for source, section in (data.get("sources") or {}).items():
+            for path in ((section or {}).get("ingest") or {}).get("paths") or ():
+                if "://" not in path and not glob(str(file.parent / path), recursive=True):
+                    found.append(f"{path} (source {source})")
+        base = (data.get("model") or {}).get("base")
+        if base and "/" not in base and not (file.parent / base).exists():
+            found.append(f"{base} (the base)")
+    return found
 
 
 def sources(name: str) -> dict[str, str]:
@@ -111,7 +162,15 @@ def _texts(name: str, file: Path) -> dict[Path, str]:
     source = RECIPES / f"{name}.yaml"
     texts = {file: source.read_text(encoding="utf-8")}
     while parent := yaml.safe_load(texts[file]).get("extends"):
-        source, file = source.parent / parent, file.parent / parent
+        source, beside = source.parent / parent, file.parent / parent
+        if beside in texts:
+            raise RecipeError(
+                [
+                    f"recipe {name} extends {parent}, which is copied beside it; name your copy "
+                    "otherwise"
+                ]
+            )
+        file = beside
         texts[file] = source.read_text(encoding="utf-8")
     return texts
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from infra.io.files import special_kind
 from infra.secrets import redacted
 
 KeyPath = tuple[str | int, ...]
@@ -22,6 +23,9 @@ KeyPath = tuple[str | int, ...]
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _OVERRIDE = "-s"
+
+MOST_BYTES, MOST_VALUES, MOST_LEVELS = 1_000_000, 100_000, 50
+"""Far beyond any recipe: a file that has more of one is something else, or an attack."""
 
 
 class RecipeError(Exception):
@@ -88,19 +92,7 @@ def _load(file: Path, above: tuple[Path, ...]) -> YamlDocument:
     if file in above:
         chain = " -> ".join(str(f) for f in (*above, file))
         raise RecipeError([f"{file}: extends itself: {chain}; remove one `extends`"])
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise RecipeError(
-            [
-                f"{file}: cannot be read ({error.strerror}); name an existing recipe, such as "
-                f"{_nearby(file)}"
-            ]
-        ) from None
-    except UnicodeDecodeError as error:
-        raise RecipeError(
-            [f"{file}: is not UTF-8 at byte {error.start}; save it as UTF-8"]
-        ) from None
+    text = _text_of(file)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -111,6 +103,8 @@ def _load(file: Path, above: tuple[Path, ...]) -> YamlDocument:
         ) from None
     except yaml.YAMLError as error:
         raise RecipeError([f"{file}: is not YAML: {error}"]) from None
+    except RecursionError:
+        raise RecipeError([_too_deep(Place(str(file)))]) from None
     document = YamlDocument({})
     if not isinstance(node, yaml.MappingNode):
         raise RecipeError(
@@ -129,13 +123,47 @@ def _load(file: Path, above: tuple[Path, ...]) -> YamlDocument:
     return base
 
 
+def _text_of(file: Path) -> str:
+    try:
+        if kind := special_kind(file):
+            raise RecipeError([f"{file}: {kind}; name a recipe"])
+        if (size := file.stat().st_size) > MOST_BYTES:
+            limit = f"a recipe has at most {MOST_BYTES:,}; is this its data?"
+            raise RecipeError([f"{file}: has {size:,} bytes, {limit}"])
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(
+            [
+                f"{file}: cannot be read ({error.strerror}); name an existing recipe, such as "
+                f"{_nearby(file)}"
+            ]
+        ) from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(
+            [f"{file}: is not UTF-8 at byte {error.start}; save it as UTF-8"]
+        ) from None
+
+
+def _too_deep(place: Place) -> str:
+    return (
+        f"{place}: is nested deeper than {MOST_LEVELS} levels, or an alias holds itself; write the "
+        "values out"
+    )
+
+
 def _nearby(file: Path) -> str:
     folder = file.parent if file.parent.is_dir() else Path("configs")
     return ", ".join(str(f) for f in sorted(folder.glob("*.yaml"))[:5]) or "configs/demo.yaml"
 
 
 def _build(node: yaml.Node, path: KeyPath, file: str, places: dict[KeyPath, Place]) -> Any:
-    places[path] = Place(file, node.start_mark.line + 1)
+    places[path] = place = Place(file, node.start_mark.line + 1)
+    if len(path) > MOST_LEVELS:
+        raise RecipeError([_too_deep(place)])
+    if len(places) > MOST_VALUES:
+        raise RecipeError(
+            [f"{place}: aliases make more than {MOST_VALUES:,} values of it; write the values out"]
+        )
     if isinstance(node, yaml.MappingNode):
         data: dict[str, Any] = {}
         for key_node, value_node in node.value:
@@ -148,16 +176,16 @@ def _build(node: yaml.Node, path: KeyPath, file: str, places: dict[KeyPath, Plac
                         "in one map; remove one"
                     ]
                 )
-            here, place = (*path, key), Place(file, key_node.start_mark.line + 1)
+            here, key_place = (*path, key), Place(file, key_node.start_mark.line + 1)
             if (
                 isinstance(value_node, yaml.ScalarNode)
                 and not value_node.value
                 and value_node.style is None
             ):
                 allowed = "a value, {} for a section with its defaults, or null to leave it out"
-                raise RecipeError([f"{place}: {dotted(here)}: is empty; write {allowed}"])
+                raise RecipeError([f"{key_place}: {dotted(here)}: is empty; write {allowed}"])
             data[key] = _build(value_node, here, file, places)
-            places[here] = place
+            places[here] = key_place
         return data
     if isinstance(node, yaml.SequenceNode):
         return [_build(item, (*path, index), file, places) for index, item in enumerate(node.value)]
@@ -280,6 +308,8 @@ def _override_value(override: str, key: str, text: str) -> Any:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError:
         return _expand(text, Place(_OVERRIDE))
+    except RecursionError:
+        raise RecipeError([_too_deep(Place(_OVERRIDE))]) from None
     try:
         return None if node is None else _build(node, (key,), _OVERRIDE, {})
     except RecipeError as error:

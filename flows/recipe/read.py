@@ -35,7 +35,7 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     document = load(file, overrides)
     if problems := secrets_in(document):
         raise RecipeError(problems)
-    expand_suite(document)
+    absent = expand_suite(document)
     meaningless = settle_nulls(document, Recipe)
     for language, section in (document.data.get("language_models") or {}).items():
         if isinstance(section, dict):
@@ -56,6 +56,7 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     problems = _bad_references(located, document)
     if problems:
         raise RecipeError(problems)
+    located._absent = absent
     located._places.update({dotted(path): str(place) for path, place in document.places.items()})
     for path, references in located.file_references().items():
         place = str(document.place(_key_path(path)))

@@ -12,6 +12,7 @@ import pydantic
 
 from flows.recipe.errors import nearest
 from flows.recipe.evaluated import EvaluationSection, Name, OtherModel
+from flows.recipe.suites import Absent
 from infra.engine.config import EngineConfig
 from infra.remote.config import RemoteConfig
 from infra.stage import Parameters
@@ -275,6 +276,12 @@ class Recipe(Parameters):
         "its artifact that is used instead of building it, as with --pin, which counts first",
     )
     _places: dict[str, str] = pydantic.PrivateAttr(default_factory=dict)
+    _absent: Absent = pydantic.PrivateAttr(default_factory=Absent)
+
+    @property
+    def absent(self) -> Absent:
+        """What of the files of `evaluation.suite` is not there."""
+        return self._absent
 
     def place_of(self, reference: str) -> str:
         """`file:line: ` of the place that names a file, as the prefix of a problem; "" if unknown.

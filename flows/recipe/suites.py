@@ -4,11 +4,15 @@
 suite's tasks, whose files lie below `data`, and for `evaluation.tasks`. What the recipe states
 itself counts first: a benchmark of the same name replaces fields of the suite's, null removes it,
 and `evaluation.tasks` adds benchmarks. `decontaminate.against` may name the suite.
+
+Files that are not in the folder leave a recipe readable: a plan shows `?` for what reads them, and
+a run is refused with all that is missing and where to get it.
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +24,32 @@ _SUITE: KeyPath = ("evaluation", "suite")
 _DATA: KeyPath = ("evaluation", "data")
 
 
-def expand_suite(document: YamlDocument) -> None:
-    """Expand the suite that a recipe names, if any. Raises `RecipeError` for an unknown one, and
-    for files that are not where they should be.
+@dataclass(frozen=True)
+class Absent:
+    """What of a suite is not in its folder. `paths`: what the tasks read; `tasks`: task -> what it
+    needs and where to get it.
+    """
+
+    folder: str = ""
+    paths: set[str] = field(default_factory=set)
+    tasks: dict[str, str] = field(default_factory=dict)
+
+    def summary(self) -> str:
+        """One line, for the plan."""
+        return (
+            f"files of {', '.join(self.tasks)} are not in {self.folder}; puna run says what to "
+            "get (docs/suites.md)"
+        )
+
+
+def expand_suite(document: YamlDocument) -> Absent:
+    """Expand the suite that a recipe names, if any; returns what is not there of its files. Raises
+    `RecipeError` for an unknown suite and a missing folder name.
     """
     section = document.data.get("evaluation")
     if not isinstance(section, dict) or section.get("suite") is None:
         _refuse_lone_names(document, section)
-        return
+        return Absent()
     name, place = section["suite"], document.place(_SUITE)
     if name not in suites.names():
         known = list(suites.names())
@@ -41,7 +63,7 @@ def expand_suite(document: YamlDocument) -> None:
     data = section.get("data")
     stated = document.data.setdefault("benchmarks", {})
     if not isinstance(stated, dict):
-        return  # the models say what is wrong with it
+        return Absent()  # the models say what is wrong with it
     removed = [task for task in suites.suite(name).tasks if stated.get(task, "") is None]
     tasks = [task for task in suites.suite(name).tasks if task not in removed]
     for task in removed:
@@ -55,23 +77,23 @@ def expand_suite(document: YamlDocument) -> None:
             ]
         )
     folder = _folder(document, data) if isinstance(data, str) else ""
-    problems = []
+    absent = Absent(folder)
     for task in tasks:
         fields, missing = suites.benchmark(name, task, folder)
         if missing and task not in own:
-            problems.append(
-                f"{place}: evaluation.suite: {missing}, and put it into {folder}; or leave the "
-                f"task out with benchmarks: {{{task}: null}}"
+            absent.paths.update((*fields["paths"], *fields.get("dev", ())))
+            absent.tasks[task] = (
+                f"{missing}, and put it into {folder}; or leave the task out with benchmarks: "
+                f"{{{task}: null}}"
             )
         given = stated.get(task)
         stated[task] = {**fields, **given} if isinstance(given, dict) else fields
         document.places.setdefault(("benchmarks", task), place)
-    if problems:
-        raise RecipeError(problems)
     asked = section.get("tasks") or []
     if isinstance(asked, list):
         section["tasks"] = [*tasks, *(task for task in asked if task not in tasks)]
     _expand_against(document, name, tasks)
+    return absent
 
 
 def _folder(document: YamlDocument, data: str) -> str:

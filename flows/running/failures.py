@@ -113,6 +113,16 @@ def _not_permitted(failure: Failure) -> Advice | None:
     )
 
 
+def _pattern(failure: Failure) -> Advice | None:
+    """The regular expressions of `tokenizers` gave up."""
+    if not failure.says(r"\bonig: "):
+        return None
+    return Advice(
+        "a pattern in the base's tokenizer.json (pre_tokenizer or normalizer) takes too long on a "
+        f"text, or fails: name another base, or write the pattern anew. {AGAIN}"
+    )
+
+
 def _too_many_files(failure: Failure) -> Advice | None:
     if failure.has_errno(errno.EMFILE, errno.ENFILE) is None and not failure.says(
         "too many open files"
@@ -198,6 +208,7 @@ _KINDS: tuple[Callable[[Failure], Advice | None], ...] = (
     _bad_disk,
     _out_of_memory,
     _gone_server,
+    _pattern,
     _worker_died,
     _process_failed,
     _stage_error,

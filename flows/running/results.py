@@ -73,7 +73,7 @@ class Results:
             "status": status,
             "stages": self.stages(),
             "places": places_of(by_stage),
-            "report": str(report.records.local("report.html")) if report else None,
+            "report": report.records.place("report.html") if report else None,
             "scores": scores,
             "changes": changes(scores, items),
             "notes": [

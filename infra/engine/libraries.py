@@ -7,8 +7,22 @@ from __future__ import annotations
 import contextlib
 import importlib
 
+from infra.store.identity import BYTE_WRITING_LIBRARIES
+
 # pandas: pyarrow imports it, where it is installed, for its first array.
 MODULES = ("infra.context", "numpy", "pyarrow.compute", "pyarrow.parquet", "pandas", "numba")
+
+DECIDING = (
+    *BYTE_WRITING_LIBRARIES,
+    "datasets",
+    "fasttext",
+    "fastwarc",
+    "gigatoken",
+    "kenlm",
+    "numba",
+    "phonenumbers",
+)
+"""Libraries that decide bytes: a node of a cluster that has others is refused."""
 
 
 def import_all() -> None:

@@ -19,7 +19,7 @@ import signal
 from types import FrameType
 
 from infra.engine.libraries import import_all
-from infra.engine.processes import ONE_THREAD
+from infra.engine.one_thread import ONE_THREAD
 
 _PARENT = os.getppid()
 

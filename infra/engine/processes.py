@@ -25,7 +25,6 @@ import os
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -34,21 +33,13 @@ import pebble
 from infra.engine.base import ShardFailed
 from infra.engine.launch import BOOTSTRAP, safe_environment
 from infra.engine.libraries import import_all
+from infra.engine.one_thread import ONE_THREAD
+from infra.engine.window import WINDOW_PER_WORKER, in_order
 from infra.process import is_alive, process_identity
 
 T = TypeVar("T")
 
-WINDOW_PER_WORKER = 2
-"""Items in flight per worker: enough to keep every worker busy, few enough to keep memory bounded.
-"""
-
 _PARENT_POLL_S = 1.0
-
-ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
-)
-ONE_THREAD["TOKENIZERS_PARALLELISM"] = "false"
-"""Environment of workers: `engine.workers` counts processes, so each runs one thread."""
 
 
 def start_server(modules: Sequence[str] = ()) -> multiprocessing.context.ForkServerContext:
@@ -119,20 +110,12 @@ class Processes:
         """See `Engine.map`."""
         pool = self._started()
         submit = functools.partial(pool.schedule, function, timeout=timeout_s)
-        pending: deque[tuple[Any, Any]] = deque()
-        window = WINDOW_PER_WORKER * self.workers
-        remaining = iter(items)
-        try:
-            while True:
-                while len(pending) < window and (item := next(remaining, _END)) is not _END:
-                    pending.append((item, submit(args=(item,))))
-                if not pending:
-                    return
-                item, future = pending.popleft()
-                yield self._result(item, future, submit, timeout_s)
-        finally:
-            for _, future in pending:
-                future.cancel()
+        return in_order(
+            items,
+            lambda item: submit(args=(item,)),
+            lambda item, future: self._result(item, future, submit, timeout_s),
+            WINDOW_PER_WORKER * self.workers,
+        )
 
     def _result(
         self, item: Any, future: Any, submit: Callable[..., Any], timeout_s: float | None
@@ -152,11 +135,11 @@ class Processes:
                 )
             if tries_left:
                 future = submit(args=(item,))
-        raise ShardFailed(
-            f"the worker of shard {item!s:.200} {failure}, {self._retries + 1} time(s). No "
-            "document was dropped. Raise the deadline or engine.retries, or remove the input named "
-            "above from the source, and run again"
-        )
+        raise ShardFailed.of(item, failure, self._retries + 1)
+
+    def of_stage(self, stage: str) -> Processes:
+        """This engine: all stages share the workers."""
+        return self
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -165,9 +148,6 @@ class Processes:
                 self._pool.stop()
                 self._pool.join()
                 self._pool = None
-
-
-_END = object()
 
 
 def _prepare_worker(parent: dict[str, Any], environment: dict[str, str]) -> None:

@@ -21,11 +21,19 @@ def warm_up(config: EngineConfig, modules: Sequence[str] = ()) -> None:
 
 
 @contextlib.contextmanager
-def start(config: EngineConfig) -> Iterator[Engine]:
-    """Yield the engine, and end its workers afterwards. They start with the first `map`."""
+def start(config: EngineConfig, store: str = "") -> Iterator[Engine]:
+    """Yield the engine, and end its workers afterwards. They start with the first `map`.
+
+    `store` is the run's, which the nodes of a cluster have to reach. Raises `StageError` for a
+    cluster that cannot be used.
+    """
     engine: Engine
     if config.kind == "inline":
         engine = Inline()
+    elif config.kind == "ray":
+        from infra.engine.ray_cluster.engine import Ray
+
+        engine = Ray(config, store)
     else:
         from infra.engine.processes import Processes  # pebble is not needed for inline
 

@@ -10,7 +10,8 @@ import contextlib
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 TEMPORARY_SUFFIX = ".partial"
@@ -28,15 +29,52 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+class NoFile(OSError):
+    """Something that reads like no file: it has no end, waits for a writer, or leads nowhere."""
+
+
+def only_files(paths: Iterable[Path]) -> list[Path]:
+    """The files among paths, without folders. Raises `NoFile` for anything else."""
+    files = []
+    for path in paths:
+        if not _is_utf8(path.name):
+            raise NoFile(None, f"{path.name!a} is a name that is no UTF-8; rename it", str(path))
+        if path.is_file():
+            files.append(path)
+        elif kind := special_kind(path):
+            raise NoFile(None, f"{path.name} {kind}; take it away", str(path))
+    return files
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def special_kind(path: Path) -> str:
+    """What a path is that is neither file nor folder, as a predicate; "" for those."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return "is a link that leads nowhere" if path.is_symlink() else ""
+    kinds = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"} | dict.fromkeys(
+        (stat.S_IFCHR, stat.S_IFBLK), "device"
+    )
+    kind = kinds.get(stat.S_IFMT(mode), "")
+    return f"is a {kind}, no file" if kind else ""
+
+
 def files_in(folder: Path) -> list[Path]:
     """Every file below a folder, sorted by path, except hidden ones (`.git`, `.DS_Store`, the
-    `.cache` of a download).
+    `.cache` of a download). Raises `NoFile` where something else lies there.
     """
 
     def is_hidden(path: Path) -> bool:
         return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
-    return sorted(path for path in folder.rglob("*") if path.is_file() and not is_hidden(path))
+    return sorted(only_files(path for path in folder.rglob("*") if not is_hidden(path)))
 
 
 def temporary_beside(path: Path) -> Path:

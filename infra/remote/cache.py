@@ -2,7 +2,8 @@
 
 A finished copy is a file whose name holds the key (address and identity) and the content's sha256;
 it appears by a rename. Who uses it holds a shared lock on it, which the kernel takes back from a
-killed process, and only what nobody holds is evicted, the longest unused first. What is in use at
+killed process, or a second name of it (`infra.remote.holding`), and only what nobody holds is
+evicted, the longest unused first. What is in use at
 once may exceed the bound, as long as the disk has room. A download in
 progress is a `.part` with an exclusive lock and its final size in its name, so that the bound
 counts it; a killed one is resumed, unless the machine was restarted in between, which may have lost
@@ -50,11 +51,17 @@ def local_copy(pin: Pin, access: Access) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def local_pin(
-    pin: Pin, access: Access, *, stop: threading.Event | None = None, wait: bool = True
+    pin: Pin,
+    access: Access,
+    *,
+    stop: threading.Event | None = None,
+    wait: bool = True,
+    patience_s: float = _PATIENCE_S,
 ) -> Iterator[Pin]:
     """As `local_copy`, as a pin of the local file: same name, and its sha256 and size are known.
 
-    Without `wait`, `NoRoom` is raised at once where others use the room.
+    Without `wait`, `NoRoom` is raised at once where others use the room; with it, the bound is
+    exceeded after `patience_s`.
     """
     if not is_remote(pin.path):
         yield pin
@@ -62,7 +69,7 @@ def local_pin(
     if (own := _copy_of_the_hub(pin)) is not None:
         yield replace(pin, path=str(own), sha256=pin.sha256 or sha256_file(own))
         return
-    handle, path = _held(pin, access, stop, wait)
+    handle, path = _held(pin, access, stop, wait, patience_s)
     try:
         yield replace(
             pin,
@@ -90,6 +97,22 @@ def _copy_of_the_hub(pin: Pin) -> Path | None:
     return hub_copy(pin)
 
 
+def keep(path: Path, sha256: str, access: Access) -> None:
+    """Take a finished file of known sha256 into the cache, as if it had been fetched, or remove it
+    where others use the room. It must be on the cache's disk (`access.cache`).
+    """
+    key = hashlib.sha256(sha256.encode()).hexdigest()[:32]
+    target = _folder(key, access) / f"{key}-{sha256}"
+    try:
+        flush_to_disk(path)
+        with room(access):
+            if not target.exists() and _evict(access, path.stat().st_size):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.rename(target)
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def _key(pin: Pin) -> str:
     """Content of known sha256 is the same at every address."""
     known = pin.sha256 or f"{pin.path}\0{pin.identity}"
@@ -108,7 +131,9 @@ def _finished(key: str, access: Access) -> Path | None:
     return None
 
 
-def _held(pin: Pin, access: Access, stop: threading.Event | None, wait: bool) -> tuple[int, Path]:
+def _held(
+    pin: Pin, access: Access, stop: threading.Event | None, wait: bool, patience_s: float
+) -> tuple[int, Path]:
     """A locked handle of the finished copy, and its path; fetches it where there is none."""
     key = _key(pin)
     size = pin.bytes
@@ -122,7 +147,7 @@ def _held(pin: Pin, access: Access, stop: threading.Event | None, wait: bool) ->
                 return handle, path
         elif size < 0:
             size = scheme(pin.path).stat(pin.path, access).bytes
-        elif (found := _part(key, size, access, wait, pin, stop)) is not None:
+        elif (found := _part(key, size, access, wait, patience_s, pin, stop)) is not None:
             part, handle = found
             try:
                 return handle, _fetch(pin, key, part, handle, access, stop)
@@ -154,7 +179,7 @@ def _fetch(
     # Until the lock is shared, the finished file is locked exclusively: nobody can evict it. Linux
     # gives up one lock before it takes the other, but only `_evict` takes exclusive ones, under the
     # lock that is held here.
-    with _room(access):
+    with room(access):
         fcntl.flock(handle, fcntl.LOCK_SH)
     return path
 
@@ -164,6 +189,7 @@ def _part(
     size: int,
     access: Access,
     wait: bool,
+    patience_s: float,
     pin: Pin,
     stop: threading.Event | None,
 ) -> tuple[Path, int] | None:
@@ -174,11 +200,11 @@ def _part(
     the next download.
     """
     now = time.monotonic()
-    deadline = now + (min(access.retry_limit_s, _PATIENCE_S) if size <= access.cache_bytes else 0)
+    deadline = now + (min(access.retry_limit_s, patience_s) if size <= access.cache_bytes else 0)
     path = _folder(key, access) / f"{key}.{_boot()}.{size}{_PART}"
     while True:
         patient = wait and time.monotonic() < deadline
-        with _room(access):
+        with room(access):
             if path.exists():
                 handle = _lock(path, fcntl.LOCK_EX)
                 return None if handle is None else (path, handle)
@@ -211,9 +237,7 @@ def _require_disk(pin: Pin, size: int, access: Access) -> None:
     for entry in sorted(_entries(access), key=lambda entry: entry.used):
         if free >= size:
             return
-        if (handle := _lock(entry.path, fcntl.LOCK_EX)) is not None:
-            entry.path.unlink(missing_ok=True)
-            os.close(handle)
+        if _remove(entry):
             free += entry.bytes
     if free < size:
         raise NoRoom(
@@ -224,7 +248,7 @@ def _require_disk(pin: Pin, size: int, access: Access) -> None:
 
 
 @contextlib.contextmanager
-def _room(access: Access) -> Iterator[None]:
+def room(access: Access) -> Iterator[None]:
     """Changes of what the cache holds, one at a time."""
     access.cache.mkdir(parents=True, exist_ok=True)
     handle = os.open(access.cache / "room.lock", os.O_RDWR | os.O_CREAT, 0o666)
@@ -280,13 +304,23 @@ def _evict(access: Access, wanted: int) -> bool:
     for entry in entries:
         if total + wanted <= access.cache_bytes:
             break
-        handle = _lock(entry.path, fcntl.LOCK_EX)
-        if handle is None:
-            continue
-        entry.path.unlink(missing_ok=True)
-        os.close(handle)
-        total -= entry.bytes
+        if _remove(entry):
+            total -= entry.bytes
     return total + wanted <= access.cache_bytes
+
+
+def _remove(entry: _Entry) -> bool:
+    """Remove what nobody uses; False where somebody does."""
+    handle = _lock(entry.path, fcntl.LOCK_EX)
+    if handle is None:
+        return False
+    try:
+        if os.fstat(handle).st_nlink > 1:
+            return False
+        entry.path.unlink(missing_ok=True)
+        return True
+    finally:
+        os.close(handle)
 
 
 @functools.cache

@@ -17,9 +17,10 @@ class RemoteConfig(pydantic.BaseModel):
 
     `connections`: requests to one host at a time. `retry_limit_s`: how long to try without getting
     on. `retry_interval_s`: at most one retry of a host in this time (Common Crawl asks for a
-    second). `cache`: folder of local copies, ~/.cache/puna/objects by default. `cache_gb`: its
-    bound, in 10^9 bytes; what is in use at once may exceed it. `s3_endpoint`: address of an S3
-    other than Amazon's; AWS_ENDPOINT_URL by default.
+    second). `cache`: folder of local copies, of a store on S3 too, ~/.cache/puna/objects by
+    default. `cache_gb`: its bound, in 10^9 bytes; what is in use at once may exceed it.
+    `s3_endpoint`: address of an S3 other than Amazon's for what the recipe reads;
+    AWS_ENDPOINT_URL by default. A store on S3 is at AWS_ENDPOINT_URL where that is set.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

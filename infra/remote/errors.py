@@ -19,6 +19,10 @@ class NoSuchObject(RemoteError):
     """
 
 
+class NoSuchBucket(NoSuchObject):
+    """There is no such bucket."""
+
+
 class NoMatch(NoSuchObject):
     """The bucket or folder is there, and holds nothing of that name or pattern."""
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.io.files import replace_bytes
+from infra.io.foreign import foreign_json
 from infra.remote.access import Access
 from infra.remote.errors import NoSuchObject, Unreachable
 from infra.remote.hub_errors import api, explained, to_enter
@@ -165,7 +166,7 @@ def _cached_top(repository: Repository) -> list[Pin]:
         if any(_BASE.fullmatch(file.path) and file.path not in there for file in tree):
             return []
     for index in folder.glob("*.safetensors.index.json"):
-        shards = json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values()
+        shards = foreign_json(index.read_text(encoding="utf-8")).get("weight_map", {}).values()
         if not set(shards) <= there:
             return []
     found = []

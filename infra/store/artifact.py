@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from infra.io.files import sha256_file
 from infra.ledger import Ledger
+from infra.remote.errors import Changed
 from infra.store.directory import Damaged, Directory
-from infra.store.manifest import Manifest
+from infra.store.manifest import DataFile, Manifest
 
 MANIFEST = "manifest.json"
 
@@ -39,7 +41,12 @@ class Artifact:
     @property
     def store_url(self) -> str:
         """URL of its store, as `--store` takes it."""
-        return self.home.url.rsplit("/", 3)[0]
+        return self.store_root.url
+
+    @property
+    def store_root(self) -> Directory:
+        """The folder of its store."""
+        return replace(self.home, url=self.home.url.rsplit("/", 3)[0])
 
     @property
     def data(self) -> Directory:
@@ -71,32 +78,56 @@ class Artifact:
         return sorted(out.path for out in self.manifest.outputs if out.path.startswith(prefix))
 
     def path(self, file: str) -> Path:
-        """A local path of one data file, fit for memory mapping."""
-        if not any(out.path == file for out in self.manifest.outputs):
+        """A local path of one data file, fit for memory mapping. Of a store on S3 it is a copy,
+        which stays while the work in hand does (`infra.remote.holding`).
+        """
+        known = next((out for out in self.manifest.outputs if out.path == file), None)
+        if known is None:
             raise FileNotFoundError(
                 f"{self.identity} has no data file {file!r}; it has {self.files()[:5]} ..."
             )
         self._refuse_missing([file])
-        return self.data.local(file)
+        with self._lost(file):
+            return self.data.local(file, known)
 
     def folder(self, prefix: str = "") -> Path:
         """A local folder with the data files (below `prefix`), for readers that need a folder."""
         self._refuse_missing(self.files(prefix))
-        return self.data.local_folder() / prefix
+        known = [out for out in self.manifest.outputs if out.path.startswith(prefix)]
+        with self._lost(prefix):
+            return self.data.local_folder(prefix, known)
 
     def is_whole(self) -> bool:
         """Whether every data file exists with the sha256 in the manifest; reads them all."""
-        return all(
-            self.data.exists(output.path)
-            and sha256_file(self.data.local(output.path)) == output.sha256
-            for output in self.manifest.outputs
-        )
+        return all(map(self._holds, self.manifest.outputs))
+
+    def _holds(self, file: DataFile) -> bool:
+        try:
+            return self.data.sha256(file.path) == file.sha256
+        except FileNotFoundError:
+            return False
 
     def _refuse_missing(self, files: list[str]) -> None:
         root = self.data.local_root
         missing = [file for file in files if root is not None and not (root / file).exists()]
         if missing:
+            raise self._loss(missing[0], str(root))
+
+    @contextlib.contextmanager
+    def _lost(self, file: str) -> Iterator[None]:
+        """Raise `Damaged` where a file is not in the store, or is another one."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise self._loss(file, str(error)) from None
+        except Changed as error:
             raise Damaged(
-                f"{self.identity} has lost its data file {missing[0]} (expected in {root}); "
-                f"restore it, or build it again: puna run RECIPE --force {self.stage}/{self.name}"
-            )
+                f"{self.identity} is damaged ({str(error).partition(';')[0]}); restore its file, "
+                f"or build it again: puna run RECIPE --force {self.stage}/{self.name}"
+            ) from None
+
+    def _loss(self, file: str, where: str) -> Damaged:
+        return Damaged(
+            f"{self.identity} has lost its data file {file} (expected in {where}); "
+            f"restore it, or build it again: puna run RECIPE --force {self.stage}/{self.name}"
+        )

@@ -13,16 +13,14 @@ raised.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infra.io.files import TEMPORARY_SUFFIX, sha256_file
+from infra.io.files import sha256_file
 from infra.stage import JSON, StageError
 from infra.store.directory import Damaged, Directory
 
@@ -64,9 +62,9 @@ class Shard:
     def _publish(self, staged: Path, name: str) -> None:
         digest, size = sha256_file(staged), staged.stat().st_size
         try:
-            self.data.publish(staged, name)
+            self.data.publish(staged, name, digest)
         except FileExistsError:
-            existing = sha256_file(self.data.local(name))
+            existing = self.data.sha256(name)
             if existing != digest and self.bitwise:
                 raise NotDeterministic(
                     f"{self.data.url}/{name}: this run wrote sha256 {digest[:12]}, an earlier, "
@@ -74,7 +72,7 @@ class Shard:
                     "changed since, or the stage is not deterministic: remove the file and run "
                     "again; if it happens again, please report it"
                 ) from None
-            digest, size = existing, self.data.local(name).stat().st_size
+            digest, size = existing, self.data.size(name)
         self.outputs.append({"path": name, "bytes": size, "sha256": digest})
 
 
@@ -107,37 +105,48 @@ class Attempt:
 
     def scratch(self) -> Path:
         """A local folder of this attempt that survives a kill; created on demand."""
-        if self._root.local_root is not None:
-            path = self._root.local_root / "scratch"
-        else:
-            key = hashlib.sha256(self._root.url.encode()).hexdigest()[:16]
-            path = Path(tempfile.gettempdir()) / "puna-scratch" / key
-        path.mkdir(parents=True, exist_ok=True)
-        return path
+        return self._root.scratch()
 
     def completed(self, key: str) -> dict[str, Any] | None:
-        """The completion record of a shard, or None.
+        """The completion record of a shard, or None. See `completed_of`."""
+        return self.completed_of([key]).get(key)
+
+    def completed_of(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Key -> completion record of those shards that have one. How many requests of a store on
+        S3 this takes depends on how many are complete, not on how many are asked for.
 
         A record that cannot be read, or whose files are missing or have another size, is removed
         together with these files, and the shard is run again.
         """
-        name = f"{key}.json"
-        if not self.completions.exists(name):
-            return None
-        outputs: list[Any] = []
-        try:
-            record = self.completions.read_json(name)
-            outputs = list(record["outputs"])
-            if record["key"] == key and "result" in record and all(map(self._exists, outputs)):
-                return record
-        except (Damaged, KeyError, TypeError):
-            pass
-        for output in outputs:
-            self.data.remove(str(output["path"]))
-        self.completions.remove(name)
-        return None
+        if self.completions.local_root is not None:
+            there = [key for key in keys if self.completions.exists(f"{key}.json")]
+            has = self._has
+        else:
+            begun = self.completions.sizes()
+            there = [key for key in keys if f"{key}.json" in begun]
+            sizes = self.data.sizes() if there else {}
 
-    def _exists(self, output: Mapping[str, JSON]) -> bool:
+            def has(output: Mapping[str, JSON]) -> bool:
+                return bool(sizes.get(output["path"]) == output["bytes"])
+
+        records = self.completions.read_jsons([f"{key}.json" for key in there])
+        found = {}
+        for key, record in zip(there, records, strict=True):
+            outputs: list[Any] = []
+            try:
+                if not isinstance(record, Damaged):
+                    outputs = list(record["outputs"])
+                    if record["key"] == key and "result" in record and all(map(has, outputs)):
+                        found[key] = record
+                        continue
+            except (KeyError, TypeError):
+                pass
+            for output in outputs:
+                self.data.remove_file(str(output["path"]))
+            self.completions.remove_file(f"{key}.json")
+        return found
+
+    def _has(self, output: Mapping[str, JSON]) -> bool:
         try:
             return bool(self.data.size(output["path"]) == output["bytes"])
         except (FileNotFoundError, NotADirectoryError):
@@ -162,7 +171,5 @@ class Attempt:
 
     def finish(self) -> None:
         """Remove what only unfinished work needs: scratch, and partial files of killed runs."""
-        shutil.rmtree(self.scratch(), ignore_errors=True)
-        if self.data.local_root is not None:
-            for staged in self.data.local_root.rglob(f".*{TEMPORARY_SUFFIX}"):
-                staged.unlink(missing_ok=True)
+        self._root.clear_scratch()
+        self._root.tidy()

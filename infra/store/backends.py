@@ -1,4 +1,6 @@
-"""The two kinds of directory: on a local disk, and on any other fsspec file system."""
+"""Directories on a local disk, in this process's memory, and on fsspec file systems that are only
+read.
+"""
 
 from __future__ import annotations
 
@@ -7,36 +9,42 @@ import hashlib
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from fsspec.implementations.local import LocalFileSystem
 
-from infra.io.files import flush_to_disk, link_exclusively, replace_bytes, temporary_beside
-from infra.stage import StageError
-from infra.store.directory import Damaged, Directory, filesystem, in_the_way, protocol_of
-
-CONDITIONAL_CREATE = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
-"""Protocols whose fsspec package (s3fs, gcsfs, adlfs) passes `mode="create"` on to the service as a
-condition of the write itself (If-None-Match, ifGenerationMatch=0), for single and multipart
-uploads. fsspec's default checks first and writes afterwards, so that two writers may both succeed.
-A service that speaks S3 but ignores the condition cannot be recognised here.
-"""
+from infra.io.files import (
+    TEMPORARY_SUFFIX,
+    flush_to_disk,
+    link_exclusively,
+    replace_bytes,
+    temporary_beside,
+)
+from infra.remote.access import Access
+from infra.store.directory import (
+    Damaged,
+    Directory,
+    NotExclusive,
+    filesystem,
+    in_the_way,
+    protocol_of,
+)
+from infra.store.manifest import DataFile
 
 _MEMORY = threading.Lock()
 """Lock for `memory://`, a dictionary of this process: its `mode="create"` checks, then writes."""
 
 
-class NotExclusive(StageError):
-    """The storage cannot refuse to overwrite an existing file."""
+def open_directory(url: str, access: Access | None = None) -> Directory:
+    """The folder at a URL; `access` says how S3 is asked. Raises `ValueError` or `ImportError` for
+    an unknown protocol.
+    """
+    if protocol_of(url) == "s3":
+        from infra.store.s3_directory import S3Directory  # s3fs is an extra
 
-
-class NoBucket(StageError):
-    """The bucket of a folder is not there, or cannot be listed."""
-
-
-def open_directory(url: str) -> Directory:
-    """The folder at a URL. Raises `ValueError` or `ImportError` for an unknown protocol."""
+        return S3Directory(url.rstrip("/"), access or Access())
     if isinstance(filesystem(protocol_of(url)), LocalFileSystem):
         return LocalDirectory(url)
     return RemoteDirectory(url)
@@ -50,12 +58,6 @@ class LocalDirectory(Directory):
     def local_root(self) -> Path:
         """See `Directory`."""
         return Path(self._root)
-
-    def require_exclusive(self) -> None:
-        """link(2) never overwrites."""
-
-    def require_bucket(self) -> None:
-        """Folders are made when they are written to."""
 
     def create(self, name: str, data: bytes) -> None:
         """See `Directory`."""
@@ -78,20 +80,29 @@ class LocalDirectory(Directory):
         _make_folder(path.parent)
         return temporary_beside(path)
 
-    def publish(self, staged: Path, name: str) -> None:
+    def publish(self, staged: Path, name: str, sha256: str = "") -> None:
         """See `Directory`."""
         target = self.local_root / name
         _make_folder(target.parent)
         flush_to_disk(staged)
         link_exclusively(staged, target)
 
-    def local(self, name: str) -> Path:
+    def replace_file(self, staged: Path, name: str) -> None:
+        """See `Directory`."""
+        flush_to_disk(staged)
+        staged.replace(self.local_root / name)
+
+    def place(self, name: str) -> str:
+        """See `Directory`."""
+        return str(self.local_root / name)
+
+    def local(self, name: str, known: DataFile | None = None) -> Path:
         """The file itself."""
         return self.local_root / name
 
-    def local_folder(self) -> Path:
+    def local_folder(self, prefix: str = "", known: Iterable[DataFile] | None = None) -> Path:
         """The folder itself."""
-        return self.local_root
+        return self.local_root / prefix
 
     def remove(self, name: str = "") -> None:
         """See `Directory`."""
@@ -100,6 +111,17 @@ class LocalDirectory(Directory):
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+    def scratch(self) -> Path:
+        """A folder inside this one."""
+        path = self.local_root / "scratch"
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def tidy(self) -> None:
+        """See `Directory`."""
+        for staged in self.local_root.rglob(f".*{TEMPORARY_SUFFIX}"):
+            staged.unlink(missing_ok=True)
 
 
 def _make_folder(path: Path) -> None:
@@ -111,10 +133,8 @@ def _make_folder(path: Path) -> None:
 
 @dataclass(frozen=True)
 class RemoteDirectory(Directory):
-    """A folder of an object store, or in this process's memory. A file is written in one upload.
-
-    If the storage cannot create files exclusively, it can be read, but `create` and `publish` raise
-    `NotExclusive`.
+    """A folder in this process's memory, or on an fsspec file system that is only read: its
+    `create` and `publish` raise `NotExclusive`.
     """
 
     @property
@@ -123,80 +143,85 @@ class RemoteDirectory(Directory):
         return
 
     def require_exclusive(self) -> None:
-        """See `Directory`."""
+        """Raise `NotExclusive` where `create` could overwrite a file: fsspec checks whether a file
+        exists, and writes afterwards.
+        """
         protocol = protocol_of(self.url)
-        if protocol not in ("memory", *CONDITIONAL_CREATE):
+        if protocol != "memory":
             raise NotExclusive(
-                f"{self.url}: {protocol}:// cannot refuse to overwrite a file, so two runs could "
-                "spoil each other's work; keep the store in a local folder, or on s3://, gs:// or "
-                "abfs://"
+                f"{self.url}: {protocol}:// cannot refuse to overwrite a file as far as is tested, "
+                "so two runs could spoil each other's work; keep the store in a local folder, or "
+                "on s3://"
             )
 
-    def require_bucket(self) -> None:
-        """See `Directory`. Nothing is made here: few may make buckets."""
-        bucket = self._root.partition("/")[0]
-        if protocol_of(self.url) not in CONDITIONAL_CREATE:
-            return
-        try:
-            self._fs.ls(bucket, detail=False, refresh=True)
-        except FileNotFoundError:
-            raise NoBucket(
-                f"{self.url}: there is no bucket {bucket!r}; make it, or name another store"
-            ) from None
-        except Exception as error:  # every service has errors of its own
-            raise NoBucket(
-                f"{self.url}: bucket {bucket!r} cannot be listed ({error}); check its name, and "
-                "address and credentials in the environment"
-            ) from None
-
-    def _writing(self) -> contextlib.AbstractContextManager[object]:
-        """Admits one writer at a time for `memory://`, where fsspec checks, then writes."""
-        return _MEMORY if protocol_of(self.url) == "memory" else contextlib.nullcontext()
+    def make_store(self) -> None:
+        """See `Directory`."""
+        self.require_exclusive()
 
     def create(self, name: str, data: bytes) -> None:
         """See `Directory`."""
         self.require_exclusive()
-        with self._writing():
+        with _MEMORY:
             self._fs.pipe_file(self._full(name), data, mode="create")
 
     def replace(self, name: str, data: bytes) -> None:
         """See `Directory`."""
-        with self._writing():
+        with _MEMORY:
             self._fs.pipe_file(self._full(name), data)
 
     def staging(self, name: str) -> Path:
         """A path in a new temporary folder."""
         return temporary_beside(Path(tempfile.mkdtemp(prefix="puna-")) / Path(name).name)
 
-    def publish(self, staged: Path, name: str) -> None:
+    def publish(self, staged: Path, name: str, sha256: str = "") -> None:
         """See `Directory`."""
         try:
-            self.require_exclusive()
-            with self._writing():
-                self._fs.put_file(str(staged), self._full(name), mode="create")
+            self.create(name, staged.read_bytes())
         finally:
-            staged.unlink()
-            with contextlib.suppress(OSError):  # the caller may have put other files there
-                staged.parent.rmdir()
+            _remove_staged(staged)
 
-    def local(self, name: str) -> Path:
-        """A copy of the file in the cache of remote artifacts."""
+    def replace_file(self, staged: Path, name: str) -> None:
+        """See `Directory`."""
+        try:
+            self.replace(name, staged.read_bytes())
+        finally:
+            _remove_staged(staged)
+
+    def place(self, name: str) -> str:
+        """See `Directory`."""
+        return f"{self.url}/{name}"
+
+    def local(self, name: str, known: DataFile | None = None) -> Path:
+        """A copy of the file in a folder of this machine."""
         path = _cache_folder(self.url) / name
         if not path.exists():
             replace_bytes(path, self.read(name))
         return path
 
-    def local_folder(self) -> Path:
-        """A folder with copies of all files, in the cache of remote artifacts."""
-        for name in self.files():
+    def local_folder(self, prefix: str = "", known: Iterable[DataFile] | None = None) -> Path:
+        """A folder with copies of all files below `prefix`."""
+        for name in self.files(f"{prefix}/" if prefix else ""):
             self.local(name)
-        return _cache_folder(self.url)
+        return _cache_folder(self.url) / prefix
 
     def remove(self, name: str = "") -> None:
         """See `Directory`."""
         target = self._full(name) if name else self._root
         if self._fs.exists(target):
             self._fs.rm(target, recursive=True)
+        shutil.rmtree(_cache_folder(f"{self.url}/{name}".rstrip("/")), ignore_errors=True)
+
+    def scratch(self) -> Path:
+        """A temporary folder, by this folder's address."""
+        path = _cache_folder(self.url) / "scratch"
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+def _remove_staged(staged: Path) -> None:
+    staged.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # the caller may have put other files there
+        staged.parent.rmdir()
 
 
 def _cache_folder(url: str) -> Path:

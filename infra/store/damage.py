@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.io.files import sha256_file
+from infra.remote.errors import RemoteError
 from infra.remote.locations import is_remote
 from infra.stage import Pin
 from infra.store.artifact import Artifact
@@ -39,21 +39,18 @@ class Damage:
 
     @property
     def place(self) -> str:
-        """Path of the file, or of its local copy if the store is remote."""
-        return str(self.artifact.data.local(self.file)) if self.what != _MISSING else self._url
-
-    @property
-    def _url(self) -> str:
-        return f"{self.artifact.data.url}/{self.file}"
+        """Path of the file, or its URL."""
+        return self.artifact.data.place(self.file)
 
 
 _MISSING = "is missing"
 
 
 def of_sizes(artifact: Artifact) -> Iterator[Damage]:
-    """Data files of a local artifact that are missing or have another size; reads none."""
+    """Data files that are missing or have another size; reads none."""
     root = artifact.data.local_root
     if root is None:
+        yield from _of_listed_sizes(artifact)
         return
     for output in artifact.manifest.outputs:
         try:
@@ -65,11 +62,21 @@ def of_sizes(artifact: Artifact) -> Iterator[Damage]:
         if not stat.S_ISREG(status.st_mode):
             yield Damage(artifact, output.path, "is not a file")
         elif size != output.bytes:
-            yield Damage(
-                artifact,
-                output.path,
-                f"has {size:,} bytes, its manifest says {output.bytes:,}",
-            )
+            yield Damage(artifact, output.path, _other_size(size, output.bytes))
+
+
+def _of_listed_sizes(artifact: Artifact) -> Iterator[Damage]:
+    sizes = artifact.data.sizes()
+    for output in artifact.manifest.outputs:
+        size = sizes.get(output.path)
+        if size is None:
+            yield Damage(artifact, output.path, _MISSING)
+        elif size != output.bytes:
+            yield Damage(artifact, output.path, _other_size(size, output.bytes))
+
+
+def _other_size(size: int, stated: int) -> str:
+    return f"has {size:,} bytes, its manifest says {stated:,}"
 
 
 def of_contents(artifact: Artifact, until: float = float("inf")) -> Iterator[Damage]:
@@ -81,7 +88,7 @@ def of_contents(artifact: Artifact, until: float = float("inf")) -> Iterator[Dam
             return
         name = output.path
         try:
-            digest = sha256_file(artifact.data.local(name))
+            digest = artifact.data.sha256(name)
         except FileNotFoundError:
             yield Damage(artifact, name, _MISSING)
             continue
@@ -98,19 +105,22 @@ def of_contents(artifact: Artifact, until: float = float("inf")) -> Iterator[Dam
 
 def refuse_shortened(what: str, inputs: Iterable[Artifact]) -> None:
     """Raise `Damaged` if a file of an input has another size than when it was written. Missing
-    files are left to the stage that reads them.
+    files are left to the stage that reads them, and so are copies of files on other machines, which
+    are compared with their checksums when they are made.
     """
     damaged = [
-        damage for artifact in inputs for damage in of_sizes(artifact) if damage.what != _MISSING
+        damage
+        for artifact in inputs
+        if artifact.data.local_root is not None
+        for damage in of_sizes(artifact)
+        if damage.what != _MISSING
     ]
     if damaged:
         raise Damaged(_sentence(f"{what} cannot be built: its input", damaged))
 
 
 def require_sizes(artifact: Artifact) -> None:
-    """Raise `Damaged` if a data file of a local artifact is missing or has another size than when
-    it was written.
-    """
+    """Raise `Damaged` if a data file is missing or has another size than when it was written."""
     if damaged := list(of_sizes(artifact)):
         raise Damaged(_sentence("", damaged))
 
@@ -135,14 +145,17 @@ def blaming_inputs(
     """
     try:
         yield
-    except Damaged:
+    except (Damaged, RemoteError):  # the network, or what it said, is no damage
         raise
     except Exception as error:
         until = time.monotonic() + CHECK_LIMIT_S
         artifacts = list({artifact.identity: artifact for artifact in inputs}.values())
-        damaged = [damage for artifact in artifacts for damage in of_sizes(artifact)]
-        if not damaged:
-            damaged = [damage for artifact in artifacts for damage in of_contents(artifact, until)]
+        damaged: list[Damage] = []
+        with contextlib.suppress(RemoteError):  # the failure itself says more
+            damaged = [damage for artifact in artifacts for damage in of_sizes(artifact)]
+            damaged = damaged or [
+                damage for artifact in artifacts for damage in of_contents(artifact, until)
+            ]
         if damaged:
             reason = _sentence(f"{what} failed because its input", damaged)
             raise Damaged(

@@ -4,8 +4,8 @@
   `FileExistsError`.
 - `replace` is atomic: a reader never sees half a file.
 
-`infra.store.backends` has the two implementations, `LocalDirectory` and `RemoteDirectory`, and
-`open_directory`, which chooses one by URL.
+The implementations are `LocalDirectory` and `RemoteDirectory` (`infra.store.backends`, which has
+`open_directory` to choose one by URL) and `S3Directory` (`infra.store.s3_directory`).
 """
 
 from __future__ import annotations
@@ -14,18 +14,33 @@ import abc
 import contextlib
 import functools
 import json
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import fsspec
 
-from infra.io.files import TEMPORARY_SUFFIX
+from infra.io.files import TEMPORARY_SUFFIX, sha256_file
 from infra.stage import StageError
+from infra.store.manifest import DataFile
 
 
 class Damaged(StageError):
     """A file of the store is missing or was changed. The message says which, and what to do."""
+
+
+class StoreUnusable(StageError):
+    """A URL that is not a valid store: an unknown protocol, a file in the way, or not writable."""
+
+
+class NotExclusive(StageError):
+    """The storage cannot refuse to overwrite an existing file."""
+
+
+class NoBucket(StageError):
+    """The bucket of a folder is not there."""
 
 
 def protocol_of(url: str) -> str:
@@ -64,7 +79,20 @@ class Directory(abc.ABC):
 
     def child(self, name: str) -> Self:
         """The folder `name` inside this one."""
-        return type(self)(f"{self.url.rstrip('/')}/{name}")
+        return replace(self, url=f"{self.url.rstrip('/')}/{name}")
+
+    def is_store(self) -> bool:
+        """Whether a store has been made here, as far as that can be told. Raises `NoBucket`."""
+        return self.local_root is None or self.local_root.is_dir()
+
+    def make_store(self) -> None:  # noqa: B027 (nothing to do is an answer)
+        """Make it fit for a store. Raises `StoreUnusable`, or `NotExclusive` for storage that can
+        lose a write.
+        """
+
+    def impatient(self) -> Self:
+        """The same folder, for what may fail without harm: it gives up soon."""
+        return self
 
     def exists(self, name: str) -> bool:
         """Whether a file or folder of that name exists."""
@@ -73,6 +101,10 @@ class Directory(abc.ABC):
     def size(self, name: str) -> int:
         """Size of a file in bytes; `FileNotFoundError` if there is none."""
         return int(self._fs.size(self._full(name)))
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """Name -> bytes of what `files` lists."""
+        return {name: self.size(name) for name in self.files(prefix)}
 
     def files(self, prefix: str = "") -> list[str]:
         """Sorted names, relative to this folder, of all finished files at any depth whose name
@@ -103,6 +135,23 @@ class Directory(abc.ABC):
         """The content of a file; `FileNotFoundError` if there is none."""
         return bytes(self._fs.cat_file(self._full(name)))
 
+    def read_jsons(self, names: Sequence[str]) -> list[dict[str, Any] | Damaged]:
+        """As `read_json` for each file, with `Damaged` in place of what cannot be read. Raises
+        `FileNotFoundError`.
+        """
+        return [self.json_or_damage(name) for name in names]
+
+    def json_or_damage(self, name: str) -> dict[str, Any] | Damaged:
+        """As `read_json`, with `Damaged` as a value."""
+        try:
+            return self.read_json(name)
+        except Damaged as error:
+            return error
+
+    def sha256(self, name: str) -> str:
+        """Hex sha256 of what the storage holds; `FileNotFoundError` if there is none."""
+        return sha256_file(self.local(name))
+
     def read_json(self, name: str) -> dict[str, Any]:
         """The JSON object in a file; `FileNotFoundError` if there is no file, `Damaged` if it holds
         anything else.
@@ -132,14 +181,6 @@ class Directory(abc.ABC):
         """The folder itself if the store is on a local disk, else None."""
 
     @abc.abstractmethod
-    def require_exclusive(self) -> None:
-        """Raise `NotExclusive` if `create` could overwrite a file on this storage."""
-
-    @abc.abstractmethod
-    def require_bucket(self) -> None:
-        """Raise `NoBucket` if the folder is in a bucket that is not there or not ours to list."""
-
-    @abc.abstractmethod
     def create(self, name: str, data: bytes) -> None:
         """Write a small new file; `FileExistsError` if the name exists."""
 
@@ -152,22 +193,47 @@ class Directory(abc.ABC):
         """A local path to write the file `name` to before `publish`; its folder exists."""
 
     @abc.abstractmethod
-    def publish(self, staged: Path, name: str) -> None:
+    def publish(self, staged: Path, name: str, sha256: str = "") -> None:
         """Move a finished local file here under its name, or raise `FileExistsError`. The staged
-        file is removed either way.
+        file is removed either way. `sha256`: of its content, where that is known.
         """
 
     @abc.abstractmethod
-    def local(self, name: str) -> Path:
-        """A local path with the file's content."""
+    def replace_file(self, staged: Path, name: str) -> None:
+        """Move a finished local file here under its name, replacing an older one."""
 
     @abc.abstractmethod
-    def local_folder(self) -> Path:
-        """A local folder with all files."""
+    def place(self, name: str) -> str:
+        """Where a person finds a file: its path, or its URL."""
+
+    @abc.abstractmethod
+    def local(self, name: str, known: DataFile | None = None) -> Path:
+        """A local path with the file's content, `FileNotFoundError` if there is none. A copy of a
+        file on another machine is checked against what is `known` of it.
+        """
+
+    @abc.abstractmethod
+    def local_folder(self, prefix: str = "", known: Iterable[DataFile] | None = None) -> Path:
+        """The local folder `prefix` with all files below it, or those that are `known`."""
 
     @abc.abstractmethod
     def remove(self, name: str = "") -> None:
         """Delete a file, or a folder with everything in it; does nothing if it does not exist."""
+
+    def remove_file(self, name: str) -> None:
+        """Delete a file; does nothing if it does not exist."""
+        self.remove(name)
+
+    @abc.abstractmethod
+    def scratch(self) -> Path:
+        """A local folder that belongs to this one and survives a kill; made where it is missing."""
+
+    def clear_scratch(self) -> None:
+        """Remove `scratch`."""
+        shutil.rmtree(self.scratch(), ignore_errors=True)
+
+    def tidy(self) -> None:  # noqa: B027
+        """Remove what killed processes left half-written; nobody else may be writing."""
 
 
 def in_the_way(path: Path, error: OSError) -> str:

@@ -18,11 +18,16 @@ from typing import Any
 import filelock
 
 from infra.process import is_alive, process_identity
+from infra.remote.errors import RemoteError
+from infra.stage import StageError
 from infra.store.directory import Damaged, Directory
 
 HEARTBEAT_S = 20.0
 STALE_S = 90.0
 POLL_S = 1.0
+SETTLE_S = 1.0
+"""How long another process may take between finding a dead lease and replacing it."""
+
 _LEASE = "lease.json"
 
 
@@ -64,21 +69,24 @@ def lease(home: Directory, on_wait: Callable[[dict[str, Any]], None]) -> Iterato
     me = process_identity() | {"thread": threading.get_ident()}
     waiting = False
 
-    def beat() -> None:
-        home.replace(_LEASE, json.dumps(me | {"heartbeat": time.time()}).encode())
+    def mine() -> bytes:
+        return json.dumps(me | {"heartbeat": time.time()}).encode()
 
     stop = threading.Event()
 
     def keep_beating() -> None:
         while not stop.wait(HEARTBEAT_S):
-            beat()
+            # a store that is away for a moment, or full, must not end the beats after it
+            with contextlib.suppress(OSError, StageError):
+                home.impatient().replace(_LEASE, mine())
 
     while True:
         with _alone(home):
             holder = _holder(home)
             if holder is None or {key: holder.get(key) for key in me} == me:
-                beat()
-                break
+                if _take(home, me, mine):
+                    break
+                holder = _holder(home) or me
         if not waiting:
             on_wait(holder)
             waiting = True
@@ -90,4 +98,22 @@ def lease(home: Directory, on_wait: Callable[[dict[str, Any]], None]) -> Iterato
     finally:
         stop.set()
         thread.join()
-        home.remove(_LEASE)
+        # a lease that is left behind ends with its process, or when it is stale
+        with contextlib.suppress(RemoteError):
+            home.impatient().remove_file(_LEASE)
+
+
+def _take(home: Directory, me: dict[str, Any], mine: Callable[[], bytes]) -> bool:
+    """Write the lease; whether it is ours then. Where `_alone` has no lock, a new lease is created
+    exclusively, and one that replaces a dead one is looked at again after a while.
+    """
+    if home.local_root is not None:
+        home.replace(_LEASE, mine())
+        return True
+    with contextlib.suppress(FileExistsError):
+        home.create(_LEASE, mine())
+        return True
+    home.replace(_LEASE, mine())
+    time.sleep(SETTLE_S)
+    holder = _holder(home)
+    return holder is not None and {key: holder.get(key) for key in me} == me

@@ -193,6 +193,12 @@ class Manifest:
         return float(self.data["timings"]["seconds"])
 
     @property
+    def workers(self) -> int:
+        """Workers that shared the seconds; of older manifests, the machine's processors."""
+        known = self.data["timings"].get("workers") or self.environment.get("processors") or 1
+        return int(known)
+
+    @property
     def finished(self) -> str:
         """When it was committed, UTC, ISO 8601."""
         return str(self.data["timings"]["finished"])

@@ -219,4 +219,4 @@ def _newest(ended: list[dict[str, Any]], keep_runs: int) -> list[dict[str, Any]]
 
 
 def _size(home: Directory) -> int:
-    return sum(home.size(name) for name in home.files())
+    return sum(home.sizes().values())

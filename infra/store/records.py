@@ -52,21 +52,26 @@ def set_reference(root: Directory, recipe: str, artifact: Artifact, tag: str, ru
 def reference(root: Directory, recipe: str, stage: str, name: str, tag: str) -> str | None:
     """The version a tag points at, or None."""
     try:
-        return str(_read_reference(root, _reference_file(recipe, stage, name, tag))["version"])
+        file = _reference_file(recipe, stage, name, tag)
+        return str(_checked_reference(root, file, root.read_json(file))["version"])
     except FileNotFoundError:
         return None
 
 
 def references(root: Directory) -> list[dict[str, Any]]:
     """All references: recipe, tag, stage, name, version, run."""
-    return [_reference_at(root, file) for file in _files(root, "refs")]
+    files = _files(root, "refs")
+    return [
+        _reference_of(root, file, body)
+        for file, body in zip(files, root.read_jsons(files), strict=True)
+    ]
 
 
 def _reference_file(recipe: str, stage: str, name: str, tag: str) -> str:
     return f"refs/{recipe}/{stage}/{name}/{tag}.json"
 
 
-def _reference_at(root: Directory, file: str) -> dict[str, Any]:
+def _reference_of(root: Directory, file: str, body: dict[str, Any] | Damaged) -> dict[str, Any]:
     words = file.removeprefix("refs/").removesuffix(".json").split("/")
     if len(words) != 4:
         raise Damaged(
@@ -75,11 +80,14 @@ def _reference_at(root: Directory, file: str) -> dict[str, Any]:
         )
     recipe, stage, name, tag = words
     from_path = {"recipe": recipe, "tag": tag, "stage": stage, "name": name}
-    return from_path | _read_reference(root, file)
+    return from_path | _checked_reference(root, file, body)
 
 
-def _read_reference(root: Directory, file: str) -> dict[str, Any]:
-    body = root.read_json(file)
+def _checked_reference(
+    root: Directory, file: str, body: dict[str, Any] | Damaged
+) -> dict[str, Any]:
+    if isinstance(body, Damaged):
+        raise body
     if not isinstance(body.get("version"), str):
         raise Damaged(
             f"{root.url}/{file} is damaged (no version); remove that file and run the recipe again"
@@ -94,11 +102,16 @@ def write_run(root: Directory, run: str, record: Mapping[str, JSON]) -> None:
 
 def runs(root: Directory) -> list[dict[str, Any]]:
     """All run records, oldest first."""
-    return [_run_at(root, file) for file in _files(root, "runs")]
+    files = _files(root, "runs")
+    return [
+        _run_of(root, file, record)
+        for file, record in zip(files, root.read_jsons(files), strict=True)
+    ]
 
 
-def _run_at(root: Directory, file: str) -> dict[str, Any]:
-    record = root.read_json(file)
+def _run_of(root: Directory, file: str, record: dict[str, Any] | Damaged) -> dict[str, Any]:
+    if isinstance(record, Damaged):
+        raise record
     if problem := _run_problem(record):
         raise Damaged(f"{root.url}/{file} is damaged ({problem}); remove that file")
     return record
@@ -123,17 +136,19 @@ def _run_problem(record: Mapping[str, Any]) -> str:
 
 def damaged(root: Directory) -> Iterator[str]:
     """What is wrong with references, records of runs and promotions, one line each."""
-    readers = (("refs", _reference_at), ("runs", _run_at), ("promotions", _promotion_at))
+    readers = (("refs", _reference_of), ("runs", _run_of), ("promotions", _promotion_of))
     for folder, read in readers:
-        for file in _files(root, folder):
+        files = _files(root, folder)
+        for file, body in zip(files, root.read_jsons(files), strict=True):
             try:
-                read(root, file)
+                read(root, file, body)
             except Damaged as error:
                 yield str(error)
 
 
-def _promotion_at(root: Directory, file: str) -> dict[str, Any]:
-    found = root.read_json(file)
+def _promotion_of(root: Directory, file: str, found: dict[str, Any] | Damaged) -> dict[str, Any]:
+    if isinstance(found, Damaged):
+        raise found
     if missing := [key for key in ("recipe", "at", "who", "from") if key not in found]:
         raise Damaged(f"{root.url}/{file} is damaged (no {', '.join(missing)}); remove that file")
     return found

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.remote.access import Access
 from infra.stage import JSON, Stage, StageError
 from infra.store import rebuilt, records
+from infra.store.addresses import at_store_endpoint, check_address
 from infra.store.artifact import MANIFEST, Artifact
 from infra.store.attempt import Attempt, NotDeterministic
 from infra.store.backends import open_directory
-from infra.store.directory import Damaged, Directory
+from infra.store.directory import Damaged, Directory, StoreUnusable
 from infra.store.identity import attempt_id
 from infra.store.manifest import Manifest
 
@@ -31,10 +33,6 @@ class ArtifactMissing(StageError):
     """A reference names an artifact that the store does not hold."""
 
 
-class StoreUnusable(StageError):
-    """A URL that is not a valid store: an unknown protocol, a file in the way, or not writable."""
-
-
 @dataclass(frozen=True)
 class Store:
     """A store at a URL; holds no state of its own, so it is picklable and cheap."""
@@ -42,10 +40,16 @@ class Store:
     root: Directory
 
     @classmethod
-    def at(cls, url: str) -> Store:
-        """The store at a URL; a plain path is made absolute. Raises `StoreUnusable`, `NoBucket`."""
+    def at(cls, url: str, access: Access | None = None) -> Store:
+        """The store at a URL; a plain path is made absolute. `access`: how S3 is asked, at the
+        address that the environment names, or else at that of `access`.
+
+        Raises `StoreUnusable`, `NoBucket`, and what asking S3 raises (`infra.remote.errors`).
+        """
         try:
-            root = open_directory(url if "://" in url else str(Path(url).expanduser().resolve()))
+            check_address(url)
+            place = url if "://" in url else str(Path(url).expanduser().resolve())
+            root = open_directory(place, at_store_endpoint(access or Access()))
             local = root.local_root
         except (ValueError, ImportError, RuntimeError) as error:
             raise StoreUnusable(
@@ -58,7 +62,8 @@ class Store:
                     f"{url} is not a valid store: {nearest} is a file; name a folder, such as "
                     "artifacts"
                 )
-        root.require_bucket()
+        else:
+            root.is_store()  # or it says why that cannot be told
         return cls(root)
 
     def make(self) -> None:
@@ -66,7 +71,7 @@ class Store:
 
         Raises `StoreUnusable`, or `NotExclusive` for storage that can lose a write.
         """
-        self.root.require_exclusive()
+        self.root.make_store()
         local = self.root.local_root
         if local is None:
             return

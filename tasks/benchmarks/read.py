@@ -17,7 +17,7 @@ from pathlib import Path
 from tasks.benchmarks.formats import PARSERS
 from tasks.benchmarks.model import BenchmarkFiles, Format
 from tasks.benchmarks.parsed import Blank, ParsedRow
-from tasks.benchmarks.rows import BenchmarkError, Row, readable_rows
+from tasks.benchmarks.rows import BenchmarkError, Row, labels_of, readable_rows, with_labels
 
 FILE_PER_SUBJECT = frozenset({"agieval", "ceval", "cmmlu", "gaokao", "mmlu"})
 """Formats whose publishers put each subject into a file named after it."""
@@ -28,6 +28,7 @@ WITHOUT_GROUPS = frozenset(
 )
 """Formats in which no item has a group."""
 
+FILE_PER_ITEM = frozenset({"math"})  # in the publisher's JSON, whose folders are the groups
 FILE_PER_TASK = frozenset({"arc"})
 """Formats whose files are separate tasks (ARC-Easy, ARC-Challenge) with their own examples."""
 
@@ -80,17 +81,25 @@ def read_items(
     """
     items: list[Item] = []
     seen: dict[str, str] = {}
+    labels = labels_of(paths)
+    paths = [path for path in paths if path not in labels.values()]
     several = len(paths) > 1
     by_task = benchmark.format in FILE_PER_TASK and (several or group_by_task)
     group_by_file = by_task or benchmark.format in FILE_PER_SUBJECT
     stems = _stems(paths)
     for path in paths:
-        for file, number, row in readable_rows(path, benchmark):
+        rows = readable_rows(path, benchmark)
+        if path in labels:
+            rows = with_labels(rows, path, labels[path])
+        for file, record, row in rows:
+            number: int | str = record
             where = f"{path}{'' if file == path.name else f' ({file})'}, record {number}"
             stem = stems[path] if file == path.name else Path(file).stem
             parsed = _parsed(row, benchmark.format, where)
             group = parsed.group or (_subject(stem) if group_by_file else "")
             prefix = f"{group or stem}/" if several or file != path.name else ""
+            if several and benchmark.format in FILE_PER_ITEM and path.suffix == ".json":
+                number = path.stem
             item_id = parsed.id or f"{prefix}{number}"
             if item_id in seen:
                 raise BenchmarkError(

@@ -9,10 +9,11 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from infra.io.foreign import foreign_json
 from infra.stage import StageError
 from tasks.benchmarks.model import BenchmarkFiles
 
@@ -32,6 +33,42 @@ def readable_rows(path: Path, benchmark: BenchmarkFiles) -> Iterator[tuple[str, 
         raise BenchmarkError(
             f"{path}: cannot be read as {path.suffix}: {error}; download it again, or repair it"
         ) from error
+
+
+LABELS = "-labels.lst"
+"""End of the name of a file of answers, a line for each row of the file that it is named after, as
+PIQA and SIQA are published (`valid.jsonl`, `valid-labels.lst`).
+"""
+
+
+def labels_of(paths: Sequence[Path]) -> dict[Path, Path]:
+    """File with rows -> file with their answers; `BenchmarkError` for answers without rows."""
+    found = {}
+    for path in paths:
+        if path.name.endswith(LABELS):
+            rows = path.with_name(f"{path.name.removesuffix(LABELS)}.jsonl")
+            if rows not in paths:
+                raise BenchmarkError(
+                    f"{path} has answers to {rows.name}, which is not among the benchmark's files; "
+                    "name both in paths"
+                )
+            found[rows] = path
+    return found
+
+
+def with_labels(
+    rows: Iterator[tuple[str, int, Row]], path: Path, labels: Path
+) -> Iterator[tuple[str, int, Row]]:
+    """The rows of `path`, each with its line of `labels` as the field `label`."""
+    found = list(rows)
+    lines = _decode(labels.read_bytes(), str(labels)).split()
+    if len(lines) != len(found):
+        raise BenchmarkError(
+            f"{labels} has {len(lines):,} answers, and {path.name} has {len(found):,} questions: "
+            "they are of two versions; download both again"
+        )
+    for (file, number, row), line in zip(found, lines, strict=True):
+        yield file, number, {**row, "label": line}
 
 
 def _rows(path: Path, benchmark: BenchmarkFiles) -> Iterator[tuple[str, int, Row]]:
@@ -76,6 +113,9 @@ def _rows(path: Path, benchmark: BenchmarkFiles) -> Iterator[tuple[str, int, Row
             path.read_bytes(), str(path), header=benchmark.format != "mmlu"
         ):
             yield path.name, number, row
+    elif suffix == ".txt" and benchmark.format == "race":
+        for number, row in enumerate(_race_rows(path)):
+            yield path.name, number, row
     elif suffix in (".jsonl", ".json", ".ndjson"):
         for number, row in _json_rows(path):
             yield path.name, number, row
@@ -100,12 +140,12 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
     rows = None
     if text.lstrip().startswith("["):
         try:
-            rows = json.loads(text)
+            rows = foreign_json(text)
         except json.JSONDecodeError as error:
             raise BenchmarkError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
     elif text.lstrip().startswith("{"):
         with contextlib.suppress(json.JSONDecodeError):  # several objects, one per line
-            whole = json.loads(text)
+            whole = foreign_json(text)
             rows = next((whole[key] for key in _LISTS if isinstance(whole.get(key), list)), [whole])
     if rows is not None:
         for number, row in enumerate(rows):
@@ -120,7 +160,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = foreign_json(line)
         except json.JSONDecodeError as error:
             raise BenchmarkError(
                 f"{path}, line {line_number}: not JSON: {error.msg}: {line[:120]!r}"
@@ -131,6 +171,28 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
             )
         yield number, row
         number += 1
+
+
+def _race_rows(path: Path) -> Iterator[Row]:
+    """RACE's own files: a passage with the lists of its questions, options and answers."""
+    (_, passage), *others = _json_rows(path)
+    if others:
+        raise BenchmarkError(f"{path}: expected one passage of RACE, found {1 + len(others)}")
+    lists = ("questions", "options", "answers")
+    if absent := [name for name in ("article", *lists) if name not in passage]:
+        raise BenchmarkError(f"{path}: not a passage of RACE: no field {absent[0]!r}")
+    questions, options, answers = (list(passage[name]) for name in lists)
+    if not len(questions) == len(options) == len(answers):
+        raise BenchmarkError(
+            f"{path}: {len(questions)} questions and {len(answers)} answers; download it again"
+        )
+    for question, choices, answer in zip(questions, options, answers, strict=True):
+        yield {
+            "article": passage["article"],
+            "question": question,
+            "options": choices,
+            "answer": answer,
+        }
 
 
 def _agieval_examples(path: Path) -> Iterator[tuple[str, int, Row]]:

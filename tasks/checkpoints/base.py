@@ -19,6 +19,7 @@ from infra.io.files import files_in
 from infra.stage import Pin, StageError
 from tasks.checkpoints import foreign_tokenizers, llama2c, meta_llama
 from tasks.checkpoints.llama2c_header import files_of
+from tasks.checkpoints.ranks import is_rank_file
 from tasks.checkpoints.sentencepiece_model import SentencePieceModel, is_model, read_model
 from tasks.checkpoints.tokenizer_files import (
     read_added_tokens,
@@ -192,7 +193,7 @@ def read_base_tokenizer(folder: Path) -> BaseTokenizer:
     """
     tokenizer = read_tokenizer(folder)
     path = folder / MODEL_FILE
-    if not path.is_file() or foreign_tokenizers.is_rank_file(path):
+    if not path.is_file() or is_rank_file(path):
         return BaseTokenizer(tokenizer)
     model = read_model(path)
     try:

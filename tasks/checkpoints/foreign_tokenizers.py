@@ -17,6 +17,7 @@ from tasks.checkpoints.fast_tokenizers import (
     sentencepiece_style,
 )
 from tasks.checkpoints.merges import merges_of
+from tasks.checkpoints.ranks import LLAMA_3_RANKS, LLAMA_3_SPECIALS, is_rank_file
 from tasks.checkpoints.sentencepiece_model import (
     BPE,
     BYTE,
@@ -27,22 +28,10 @@ from tasks.checkpoints.sentencepiece_model import (
     read_model,
 )
 
-LLAMA_3_RANKS = 128_000
-LLAMA_3_SPECIALS = 256
-
 
 def read_model_file(path: Path) -> tuple[Tokenizer, dict[str, Any]]:
     """A fast tokenizer and its settings from a `tokenizer.model` of either kind."""
     return read_ranks(path) if is_rank_file(path) else read_sentencepiece(path)
-
-
-def is_rank_file(path: Path) -> bool:
-    """Whether a `tokenizer.model` is a tiktoken rank file as Llama-3's, not a sentencepiece
-    model.
-    """
-    with path.open("rb") as file:
-        fields = file.readline(200).split()
-    return len(fields) == 2 and fields[1] == b"0"
 
 
 def read_sentencepiece(path: Path) -> tuple[Tokenizer, dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,17 +85,3 @@ def files_of(folder: Path) -> tuple[Path, Path] | None:
     if len(tokenizers) == 1 and len(models) == 1:
         return models[0], tokenizers[0]
     return None
-
-
-def config_of(base: str | Path) -> dict[str, Any] | None:
-    """A local base's configuration, of its config.json or its llama2.c file; None where it cannot
-    be read: the base is an artifact, or broken. In that last case the stage reports it.
-    """
-    folder = Path(base)
-    try:
-        if not (folder / "config.json").is_file() and (files := files_of(folder)) is not None:
-            return read_header(files[0]).config()
-        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, StageError):
-        return None
-    return found if isinstance(found, dict) else None

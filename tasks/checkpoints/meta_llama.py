@@ -159,21 +159,29 @@ def convert(
 ) -> None:
     """Write `config.json` and the weights of a folder of Meta's to `target`, reproducibly.
 
-    `vocabulary`, `ids`: of its tokenizer, the latter of BOS and EOS. Without `weights`, these are
-    only looked for.
+    `vocabulary`, `ids`: of its tokenizer, the latter of BOS and EOS. Without `weights`, only the
+    shapes of these are looked at.
     """
     shape, paths = read_shape(folder, vocabulary), shards_of(folder)
+    _require_agreement(paths, shape)
     if not weights:
         return
     require_checksums(folder)
     hidden, dtype = _write_weights(paths, shape, target)
-    config = llama_config(
+    write_json(target / "config.json", config_of(shape, hidden, ids, dtype))
+
+
+def config_of(
+    shape: Shape, hidden: int, ids: Mapping[str, int | None], dtype: str
+) -> dict[str, Any]:
+    """The model's config.json; `hidden` is the width of its MLPs."""
+    return llama_config(
         hidden_size=shape.dim,
         intermediate_size=hidden,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
         num_key_value_heads=shape.kv_heads,
-        vocab_size=vocabulary,
+        vocab_size=shape.vocabulary,
         max_position_embeddings=shape.positions,
         rope_theta=shape.rope_theta,
         tie_word_embeddings=False,
@@ -182,7 +190,39 @@ def convert(
         rms_norm_eps=shape.norm_epsilon,
         dtype=dtype,
     )
-    write_json(target / "config.json", config)
+
+
+def stated_hidden(folder: Path) -> int:
+    """The width of the MLPs as Meta's `model.py` computes it of params.json: two thirds of four
+    times dim, times a multiplier, rounded up.
+    """
+    given = read_json(folder / PARAMETERS)
+    hidden = int(2 * 4 * int(given["dim"]) / 3)
+    hidden = int((given.get("ffn_dim_multiplier") or 1) * hidden)
+    multiple = int(given.get("multiple_of") or 256)
+    return -(-hidden // multiple) * multiple
+
+
+_GATE, _NORM = "layers.0.feed_forward.w1.weight", "norm.weight"
+_NO_WEIGHTS = "rope.freqs"
+
+
+def _require_agreement(paths: Sequence[Path], shape: Shape) -> None:
+    """`StageError` for shards that do not have exactly the tensors that params.json calls for."""
+    shards = [{name: tensor.to("meta") for name, tensor in _opened(path).items()} for path in paths]
+    _require_same_names(paths, shards)
+    for name in (_GATE, _NORM):
+        _require(paths, shards, name)
+    known = {_NO_WEIGHTS}
+    for part in _parts(shape, sum(shard[_GATE].shape[0] for shard in shards)):
+        for theirs, axis, rows, columns, _ in part.values():
+            _joined(paths, shards, theirs, axis, (rows, columns))
+            known.add(theirs)
+    if unknown := sorted(set(shards[0]) - known):
+        raise StageError(
+            f"{paths[0]} has {unknown[0]}, which {PARAMETERS} has no place for: they are of two "
+            "models"
+        )
 
 
 def _write_weights(paths: Sequence[Path], shape: Shape, target: Path) -> tuple[int, str]:
@@ -190,12 +230,8 @@ def _write_weights(paths: Sequence[Path], shape: Shape, target: Path) -> tuple[i
     from safetensors.torch import save_file
 
     shards = [_opened(path) for path in paths]
-    _require_same_names(paths, shards)
-    gate, norm = "layers.0.feed_forward.w1.weight", "norm.weight"
-    for name in (gate, norm):
-        _require(paths, shards, name)
-    hidden = sum(shard[gate].shape[0] for shard in shards)
-    dtype = str(shards[0][norm].dtype).removeprefix("torch.")
+    hidden = sum(shard[_GATE].shape[0] for shard in shards)
+    dtype = str(shards[0][_NORM].dtype).removeprefix("torch.")
     files, total = [*_parts(shape, hidden)], 0
     index = {}
     for number, part in enumerate(files, 1):

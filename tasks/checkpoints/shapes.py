@@ -15,7 +15,10 @@ import pydantic
 
 from infra.stage import Parameters
 
-Size = Annotated[int, pydantic.Field(gt=0)]
+Size = Annotated[int, pydantic.Field(gt=0, le=1 << 27)]
+Layers = Annotated[int, pydantic.Field(gt=0, le=10_000)]
+"""Bounds far beyond any model: a file that states more lies, and counting it would take for ever.
+"""
 
 
 class ShapeError(ValueError):
@@ -27,7 +30,7 @@ class ModelShape(Parameters):
 
     hidden_size: Size
     intermediate_size: Size
-    num_hidden_layers: Size
+    num_hidden_layers: Layers
     num_attention_heads: Size
     num_key_value_heads: Size | None = pydantic.Field(
         default=None, description="heads of keys and values; by default as many as of queries"

@@ -18,6 +18,8 @@ from tasks.checkpoints.tokenizer_settings import (
     read_settings,
 )
 
+MOST_ROWS = 1 << 24
+
 
 def size_of(tokenizer: Tokenizer) -> int:
     """One more than the largest id. (`get_vocab_size` counts entries, which is less when ids have
@@ -96,13 +98,13 @@ def read_tokenizer(folder: Path) -> Tokenizer:
             f"{folder} has no tokenizer.json; give a Hugging Face tokenizer or checkpoint folder"
         )
     refuse_pointer(path)
+    state = _state_of(path)
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises plain Exception
         raise StageError(
             f"{path} cannot be read as a tokenizer ({error}); download it again"
         ) from error
-    state = json.loads(path.read_text(encoding="utf-8"))
     added = {token["content"]: token["id"] for token in state.get("added_tokens", ())}
     if any(tokenizer.token_to_id(content) != index for content, index in added.items()):
         if not isinstance(state["model"].get("vocab"), dict):
@@ -115,6 +117,27 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
+
+
+def _state_of(path: Path) -> dict[str, Any]:
+    """What the file states; {} where it is nonsense, of which the library says what is wrong.
+
+    A token's id is a row of the embedding matrices, and libraries make room for all up to it.
+    """
+    try:
+        state: dict[str, Any] = json.loads(path.read_bytes())
+        vocabulary = state["model"]["vocab"]
+        added = [(token["content"], token["id"]) for token in state.get("added_tokens") or ()]
+        given = [*(vocabulary.items() if isinstance(vocabulary, dict) else ()), *added]
+        token, index = max(given, key=lambda item: int(item[1]), default=("", 0))
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return {}
+    if index >= MOST_ROWS:
+        raise StageError(
+            f"{path}: token {token!r} has id {index:,}; ids up to {MOST_ROWS - 1:,} are read, each "
+            "a row of the model's matrices. Is the file damaged? Download it again"
+        )
+    return state
 
 
 def write_tokenizer(tokenizer: Tokenizer, folder: Path, settings: Mapping[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 
 ROW_GROUP_DOCUMENTS = 1_000
@@ -9,7 +11,7 @@ ROW_GROUP_DOCUMENTS = 1_000
 
 COMPRESSION = "zstd"
 
-REPEATING_COLUMNS = (
+_REPEATING = (
     "prompt",
     "source",
     "file",
@@ -48,3 +50,13 @@ DOCUMENTS = pa.schema(
         ("category", pa.string()),  # the value of the field that the recipe's category names
     ]
 )
+
+WRITING: dict[str, Any] = {
+    "compression": COMPRESSION,
+    "use_dictionary": list(_REPEATING),
+    "data_page_version": "2.0",  # lengths and nulls are not compressed
+    "write_statistics": [name for name in DOCUMENTS.names if name != "text"],
+}
+"""Options of `pq.ParquetWriter` for `DOCUMENTS`. Nobody looks for texts by their first and last in
+the alphabet; without those, and with pages of version 2, writing takes 5 % less.
+"""

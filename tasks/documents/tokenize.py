@@ -5,7 +5,6 @@ Special tokens are added as ids; text that spells one is never recognised as suc
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from infra.io.foreign import foreign_json
 from infra.stage import StageError
 
 ROLES = ("bos", "eos", "pad", "unk")
@@ -44,7 +44,7 @@ class DocumentTokenizer:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         if names is None:
-            config = json.loads((folder / "tokenizer_config.json").read_text())
+            config = foreign_json((folder / "tokenizer_config.json").read_text())
             names = {role: _content(config.get(f"{role}_token")) for role in ROLES}
         # Text that spells the token of a role would otherwise become its id, if the tokenizer lists
         # it as an ordinary added token.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from infra.remote.access import Access
@@ -17,7 +18,7 @@ from tasks.checkpoints.tokenizer_files import read_tokenizer
 from tasks.checkpoints.weights import read_tensors
 from tasks.evaluation.items import Question, questions
 from tasks.evaluation.model import load_tokenizer
-from tasks.evaluation.preflight import Questions, require_askable
+from tasks.evaluation.preflight import Questions, require_askable, require_beginning
 from tasks.evaluation.stage import EvaluationParameters
 
 
@@ -29,11 +30,15 @@ def faults(
         path: found for path, found in pins.items() if not any(is_remote(p.path) for p in found)
     }
     asked: dict[str, dict[QuestionProtocol, list[Question]]] = {}
+    partial: list[str] = []
     for task, benchmark in parameters.local_tasks().items():
         paths, dev = here.get(f"benchmarks.{task}.paths"), here.get(f"benchmarks.{task}.dev", ())
         if paths:
             asked[task] = {}
-            yield from _of_benchmark(task, benchmark, parameters, paths, dev, asked[task])
+            yield from _of_benchmark(task, benchmark, parameters, paths, dev, asked[task], partial)
+    if partial:
+        what = f"published figures are of other numbers of items: {', '.join(partial)}"
+        yield Fault("suite", f"{what}; docs/suites.md says where to get those", certain=False)
     if model := here.get("model"):
         try:
             for warning in _check_model(model, parameters, asked):
@@ -49,8 +54,11 @@ def _of_benchmark(
     paths: Sequence[Pin],
     dev: Sequence[Pin],
     asked: dict[QuestionProtocol, list[Question]],
+    partial: list[str],
 ) -> Iterator[Fault]:
-    """The faults of a benchmark; puts its questions by protocol into `asked`."""
+    """The faults of a benchmark; puts its questions by protocol into `asked`, and into `partial`
+    how many there are where the published data set has another number.
+    """
     data = suites.data_of(benchmark.suite, task)
     if data is not None:
         other = [
@@ -79,12 +87,7 @@ def _of_benchmark(
         items = len(asked[protocol])
     limited = benchmark.limit is not None or parameters.limit is not None
     if data is not None and data.items and items and not limited and items != data.items:
-        yield Fault(
-            f"benchmarks.{task}.paths",
-            f"{items:,} items, the published data set has {data.items:,}; published figures "
-            f"are of those. It comes from {data.get}",
-            certain=False,
-        )
+        partial.append(f"{task} of {data.items:,} (here {items:,})")
 
 
 def _other_versions(parameter: str, data: DataSet, pins: Sequence[Pin]) -> Iterator[Fault]:
@@ -114,7 +117,9 @@ def _check_model(
         pickles = any(folder.glob("pytorch_model*.bin"))  # which can be evaluated, if not trained
         if opened == folder and not pickles:
             read_tensors(folder)
-        if any(asked.values()):
+        scores_text = "bits-per-byte" in parameters.protocols or parameters.long_text is not None
+        if any(asked.values()) or scores_text:
             read_tokenizer(opened)  # so that a damaged file is told as other stages tell it
             model = load_tokenizer(opened, parameters.max_length)
+            require_beginning(parameters, replace(model, folder=folder))
             yield from require_askable(parameters.benchmarks, asked, model)

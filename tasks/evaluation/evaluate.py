@@ -108,7 +108,7 @@ def _require_askable(
 ) -> None:
     """Refuse what cannot be asked before the weights are read, which may take long."""
     from tasks.evaluation.model import load_tokenizer
-    from tasks.evaluation.preflight import require_askable
+    from tasks.evaluation.preflight import require_askable, require_beginning
 
     asked: dict[str, dict[QuestionProtocol, list[Question]]] = {}
     for measurement in todo:
@@ -116,8 +116,10 @@ def _require_askable(
             if measurement.protocol == protocol:
                 found = questions_of(spec, parameters, measurement.task, protocol)
                 asked.setdefault(measurement.task, {})[protocol] = found
-    if asked:
+    texts = any(item.protocol in ("bits-per-byte", LONG_TEXT) for item in todo)
+    if asked or texts:
         model = load_tokenizer(Path(spec.model), parameters.max_length)
+        require_beginning(parameters, model, held_out=texts)
         # What it warns of is counted when the questions are asked.
         list(require_askable(parameters.benchmarks, asked, model))
 

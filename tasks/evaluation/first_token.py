@@ -64,7 +64,7 @@ def score(
                 if (ending, letter) not in candidates:
                     candidates[ending, letter] = letter_ids(model, ending, letter)
             ids = [candidates[ending, letter] for letter in question.answers]
-            scores = [float(logits_NV[place.start, own].max()) for own in ids]
+            scores = [float(logits_NV[place.rows[0], own].max()) for own in ids]
             prediction = max(range(len(scores)), key=scores.__getitem__)
             samples[index] = {
                 **sample_head(question),

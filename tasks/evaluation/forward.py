@@ -11,8 +11,10 @@ So a row is `beginning (cached) | padding | question | answer | answer ...`. Whe
 attention depends on more than which tokens may see each other (sliding windows, rope angles by the
 longest row, flash attention), every sequence is a row of its own.
 
-Array suffixes: B rows of a batch, T tokens of a row, S tokens of the cached beginning, K last
-positions of a row, N wanted positions of a batch, V width of the logits.
+Logits are computed of wanted positions only: of a large vocabulary they cost more than the layers.
+
+Array suffixes: B rows of a batch, T tokens of a row, S tokens of the cached beginning, N wanted
+positions of a batch, H width of the layers, V width of the logits.
 """
 
 from __future__ import annotations
@@ -24,13 +26,11 @@ from typing import Any, NamedTuple
 import torch
 
 from tasks.evaluation.bits_per_byte import LOGITS_ELEMENTS
+from tasks.evaluation.cuts import cuts
 from tasks.evaluation.model import LoadedModel
 
 WORTH_CACHING = 16
 """Shared beginnings of fewer tokens are read with every row."""
-
-_ENOUGH_TOKENS = 512
-"""Tokens of a pass at which larger ones are hardly quicker per token."""
 
 _PREFIX = 0
 _PADDING = -1
@@ -49,12 +49,14 @@ class Request:
 
 
 class Place(NamedTuple):
-    """Rows `start` to `stop` of a batch's logits belong to a request's sequence, in order."""
+    """Which rows of a batch's logits are those of a request's sequence, in order.
+
+    Sequences that want the same position of what they share have the same row.
+    """
 
     request: int
     sequence: int
-    start: int
-    stop: int
+    rows: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,6 @@ class _Row:
         """Last tokens of the prefix at which something is wanted; at least one."""
         pairs = zip(self.wanted, self.branches, strict=True)
         return max(1, *(wanted - len(branch) for wanted, branch in pairs))
-
-    def kept(self) -> int:
-        """Last positions of the row that contain all wanted ones."""
-        return self.own() + sum(map(len, self.branches))
 
 
 def logits_of(
@@ -152,26 +150,16 @@ def _batches(
     if not rows:
         return
     order = sorted(rows, key=lambda row: (-row.length(len(shared)), row.request, row.sequences))
-    most_kept = max(row.kept() for row in order)
-    fitting = max(1, LOGITS_ELEMENTS // (most_kept * model.vocabulary))
+    fitting = LOGITS_ELEMENTS // (max(sum(row.wanted) for row in order) * model.vocabulary)
+    most = max(1, min(batch_size, fitting))
     cached = read_beginning(shared, model) if shared else []
     lengths = [row.length(len(shared)) for row in order]
-    for part in model.batches(lengths, lambda _: min(batch_size, fitting)):
-        for alike in _alike(lengths, part):
-            yield _forward(order[alike], len(shared), cached, model)
-
-
-def _alike(lengths: Sequence[int], part: slice) -> Iterator[slice]:
-    """Cut a batch of falling lengths where the next row would be padded by a fifth or more, if
-    there are enough tokens for a pass by then.
-    """
-    low = part.start
-    for high in range(part.start + 1, part.stop):
-        enough = lengths[low] * (high - low) >= _ENOUGH_TOKENS
-        if enough and 5 * lengths[high] <= 4 * lengths[low]:
-            yield slice(low, high)
-            low = high
-    yield slice(low, part.stop)
+    alike = [slice(0, len(order))]
+    if model.one_length_at_a_time:
+        alike = list(model.batches(lengths, lambda _: len(order)))
+    for part in alike:
+        for cut in cuts(lengths[part], most, gpu=model.model.device.type == "cuda"):
+            yield _forward(order[part][cut], len(shared), cached, model)
 
 
 Cached = Sequence[tuple[torch.Tensor, torch.Tensor]]
@@ -206,25 +194,25 @@ def _forward(
     cached: Cached,
     model: LoadedModel,
 ) -> tuple[torch.Tensor, list[Place]]:
-    length, kept = max(row.length(shared) for row in rows), max(row.kept() for row in rows)
+    length = max(row.length(shared) for row in rows)
     ids = torch.zeros((len(rows), length), dtype=torch.long)
     positions = torch.zeros_like(ids)
     parts = torch.full_like(ids, _PADDING)
     places: list[Place] = []
-    chosen: list[tuple[int, int]] = []
+    chosen: dict[tuple[int, int], int] = {}
     for number, row in enumerate(rows):
         first, own = length - row.length(shared), row.prefix[shared:]
         row_ids, row_positions = list(own), list(range(shared, len(row.prefix)))
         row_parts = [_PREFIX] * len(own)
         for branch_number, branch in enumerate(row.branches, 1):
-            begin, start = first + len(row_ids), len(chosen)
+            begin = first + len(row_ids)
             row_ids += branch
             row_positions += range(len(row.prefix), len(row.prefix) + len(branch))
             row_parts += [branch_number] * len(branch)
             at = (*range(first, first + len(own)), *range(begin, begin + len(branch)))
-            chosen += [(number, index) for index in at[-row.wanted[branch_number - 1] :]]
-            sequence = row.sequences[branch_number - 1]
-            places.append(Place(row.request, sequence, start, len(chosen)))
+            wanted = [(number, index) for index in at[-row.wanted[branch_number - 1] :]]
+            found = tuple(chosen.setdefault(position, len(chosen)) for position in wanted)
+            places.append(Place(row.request, row.sequences[branch_number - 1], found))
         ids[number, first:] = torch.tensor(row_ids)
         positions[number, first:] = torch.tensor(row_positions)
         parts[number, first:] = torch.tensor(row_parts)
@@ -234,17 +222,38 @@ def _forward(
         "position_ids": positions.to(device),
         "attention_mask": _mask(parts, shared, model).to(device),
     }
+    given = {**given, "past_key_values": repeated(cached, len(rows)), "use_cache": bool(cached)}
+    rows_N, at_N = torch.tensor(list(chosen), device=device).T
     with torch.inference_mode():
-        logits_BKV = model.model(
-            **given,
-            past_key_values=repeated(cached, len(rows)),
-            use_cache=bool(cached),
-            logits_to_keep=kept,
-        ).logits
-        rows_N, at_N = torch.tensor(chosen, device=device).T
-        logits_NV = logits_BKV[rows_N, at_N - length + logits_BKV.shape[1]].float()
-        model.mask_padding(logits_NV)
+        logits_NV = _logits_at(rows_N, at_N, model.model, given).float()
+        model.hide_padding(logits_NV)
     return logits_NV, places
+
+
+def _logits_at(
+    rows_N: torch.Tensor, at_N: torch.Tensor, model: Any, given: Mapping[str, Any]
+) -> torch.Tensor:
+    """Logits (N, V) of positions `at_N` of rows `rows_N`.
+
+    Positions are chosen before the output matrix, by a hook, so that what a model does to its
+    logits (a scale, a soft cap) is still done.
+    """
+    chose = False
+
+    def choose(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
+        nonlocal chose
+        if not inputs:
+            return None
+        chose = True
+        hidden_BTH, *rest = inputs
+        return (hidden_BTH[rows_N, at_N][None], *rest)
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(choose)
+    try:
+        logits: torch.Tensor = model(**given).logits
+    finally:
+        hook.remove()
+    return logits[0] if chose else logits[rows_N, at_N]
 
 
 def _mask(parts_BT: torch.Tensor, shared: int, model: LoadedModel) -> torch.Tensor:

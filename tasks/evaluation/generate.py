@@ -99,7 +99,7 @@ def _answers(
             )
             cache = output.past_key_values
             logits_BV = output.logits[:, -1].float()
-            model.mask_padding(logits_BV)
+            model.hide_padding(logits_BV)
             chosen = logits_BV.argmax(-1)
             for number in sorted(going):
                 id = int(chosen[number])

@@ -2,6 +2,9 @@
 
 It counts truncated prompts, and raises a clear error on answers that cannot be scored.
 
+A tokenizer that has neither a bos nor an eos token, at which the harness stops with a TypeError, is
+used as it is; only text with nothing before it cannot be scored then.
+
 One deviation, only if the output matrix has rows without a token: the harness includes them in the
 softmax and in generation, so scores would depend on `pad_to_multiple_of`. Here their logits are
 set to minus infinity first.
@@ -9,6 +12,7 @@ set to minus infinity first.
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import logging
 from typing import Any
@@ -35,6 +39,34 @@ def harness_model(model: LoadedModel, batch_size: int) -> Any:
             super().__init__(*arguments, **named)
             self.cut = 0
 
+        def tok_encode(
+            self,
+            string: str,
+            add_special_tokens: bool | None = None,
+            left_truncate_len: int | None = None,
+            **named: Any,
+        ) -> list[int]:
+            if self.prefix_token_id is not None:
+                ids: list[int] = super().tok_encode(
+                    string, add_special_tokens, left_truncate_len, **named
+                )
+                return ids
+            return model.encode_prompt(string)[-(left_truncate_len or 0) :]
+
+        def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> Any:
+            if tokens is None:  # the end token, which there is none of
+                return None
+            return model.tokenizer.decode(tokens, skip_special_tokens=skip_special_tokens)
+
+        def loglikelihood(self, requests: Any, *arguments: Any, **named: Any) -> Any:
+            if any(request.args[0] == "" for request in requests):
+                model.require_bos()
+            return super().loglikelihood(requests, *arguments, **named)
+
+        def loglikelihood_rolling(self, *arguments: Any, **named: Any) -> Any:
+            model.require_bos()
+            return super().loglikelihood_rolling(*arguments, **named)
+
         def _loglikelihood_tokens(self, requests: Any, *arguments: Any, **named: Any) -> Any:
             for texts, prompt_ids, answer_ids in requests:
                 if problem := answer_problem(answer_ids, self.max_length):
@@ -52,7 +84,7 @@ def harness_model(model: LoadedModel, batch_size: int) -> Any:
 
         def _model_call(self, *arguments: Any, **named: Any) -> Any:
             logits = super()._model_call(*arguments, **named)
-            model.mask_padding(logits)
+            model.hide_padding(logits)
             return logits
 
         def _model_generate(self, *arguments: Any, **named: Any) -> Any:
@@ -64,7 +96,20 @@ def harness_model(model: LoadedModel, batch_size: int) -> Any:
     batch_size = 1 if model.one_length_at_a_time else batch_size
     return kind(
         pretrained=model.model,
-        tokenizer=model.tokenizer,
+        tokenizer=_padding(model.tokenizer),
         batch_size=batch_size,
         max_length=model.max_length,
     )
+
+
+def _padding(tokenizer: Any) -> Any:
+    """The tokenizer with a token to pad with, which is masked; a copy if it had none.
+
+    The harness would add one, for which the model has no row.
+    """
+    named = (tokenizer.pad_token, tokenizer.unk_token, tokenizer.eos_token)
+    if any(name is not None for name in named):
+        return tokenizer
+    padding = copy.deepcopy(tokenizer)
+    padding.pad_token = tokenizer.convert_ids_to_tokens(0)
+    return padding

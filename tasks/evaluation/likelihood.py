@@ -85,11 +85,15 @@ def log_likelihoods(
     found = [[math.nan] * len(pairs) for pairs in items]
     for logits_NV, places in logits_of(requests, model, batch_size):
         targets = [id for place in places for id in items[place.request][place.sequence].answer]
-        targets_N1 = torch.tensor(targets, device=logits_NV.device)[:, None]
-        chosen_N = logits_NV.gather(1, targets_N1)[:, 0] - logits_NV.logsumexp(1)
-        nats = chosen_N.double().cpu()
+        rows = [row for place in places for row in place.rows]
+        rows_M, targets_M = torch.tensor([rows, targets], device=logits_NV.device)
+        chosen_M = logits_NV[rows_M, targets_M] - logits_NV.logsumexp(1)[rows_M]
+        nats = chosen_M.double().cpu()
+        start = 0
         for place in places:
-            found[place.request][place.sequence] = float(nats[place.start : place.stop].sum())
+            stop = start + len(place.rows)
+            found[place.request][place.sequence] = float(nats[start:stop].sum())
+            start = stop
     return found
 
 

@@ -145,7 +145,7 @@ def _nats(ids: Sequence[int], prompt: int, model: LoadedModel) -> Values:
         logits_TV = model.model(input_ids=ids_1T, use_cache=False).logits[0, prompt:]
         for low in range(0, len(targets_T), _TOKENS_AT_ONCE):
             part_CV = logits_TV[low : low + _TOKENS_AT_ONCE].float()
-            model.mask_padding(part_CV)
+            model.hide_padding(part_CV)
             targets_C = targets_T[low : low + _TOKENS_AT_ONCE]
             costs.append(
                 torch.nn.functional.cross_entropy(part_CV, targets_C, reduction="none")

@@ -41,9 +41,19 @@ class LoadedModel:
             if id is not None:
                 return int(id)
         raise StageError(
-            f"the tokenizer in {self.folder} has neither a bos nor an eos token; set one in its "
-            "tokenizer_config.json"
+            f"the tokenizer in {self.folder} has neither a bos nor an eos token, and a text with "
+            "nothing before it is scored after one; set one in its tokenizer_config.json"
         )
+
+    @property
+    def has_bos(self) -> bool:
+        """Whether there is such a token."""
+        ids = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
+        return any(id is not None for id in ids)
+
+    def require_bos(self) -> None:
+        """Raise `StageError` if there is none."""
+        _ = self.bos
 
     @property
     def vocabulary(self) -> int:
@@ -86,8 +96,13 @@ class LoadedModel:
             return None
         taken = logits[..., self.padding_rows].logsumexp(-1)
         share: torch.Tensor = (taken - logits.logsumexp(-1)).exp()
-        logits[..., self.padding_rows] = -torch.inf
+        self.hide_padding(logits)
         return share
+
+    def hide_padding(self, logits: torch.Tensor) -> None:
+        """`mask_padding`, where nobody asks for the share."""
+        if len(self.padding_rows):
+            logits[..., self.padding_rows] = -torch.inf
 
     def encode_prompt(self, text: str, bos: str = "auto") -> list[int]:
         """Ids of a prompt, with bos `always`, `never`, or as the tokenizer's defaults have it

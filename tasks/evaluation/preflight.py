@@ -9,9 +9,38 @@ from tasks.benchmarks.model import Benchmark, QuestionProtocol
 from tasks.evaluation.first_token import letter_ids
 from tasks.evaluation.items import Question
 from tasks.evaluation.model import LoadedModel
+from tasks.evaluation.stage import EvaluationParameters
 
 Questions = Mapping[str, Mapping[QuestionProtocol, Sequence[Question]]]
 """Task -> protocol -> its questions."""
+
+
+def require_beginning(
+    parameters: EvaluationParameters, model: LoadedModel, *, held_out: bool = True
+) -> None:
+    """Raise `StageError` if something is scored after a bos token, and the tokenizer has none.
+
+    `held_out`: whether there is held-out text.
+    """
+    if model.has_bos:
+        return
+    for name, benchmark in parameters.local_tasks().items():
+        if benchmark.bos == "always":
+            raise StageError(
+                f"{name}: bos is always, and the tokenizer in {model.folder} has neither a bos nor "
+                "an eos token; write bos: auto, or set one in its tokenizer_config.json"
+            )
+    texts = {
+        "bits per byte": "bits-per-byte" in parameters.protocols,
+        "long text": parameters.long_text is not None,
+    }
+    for what, asked in texts.items():
+        if asked and held_out:
+            raise StageError(
+                f"{what}: held-out text is scored after a bos token, and the tokenizer in "
+                f"{model.folder} has neither a bos nor an eos token; set one in its "
+                f"tokenizer_config.json, or leave {what} out"
+            )
 
 
 def require_askable(

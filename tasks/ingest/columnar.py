@@ -37,7 +37,13 @@ REASONS: dict[int, tuple[Literal["dropped", "failed"], str]] = {
 """(side, reason) by the number that stands for it in a column; 0 is a document that is kept."""
 
 _DATE = r"^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)?)?$"
-"""`found.iso_date`'s pattern in RE2's syntax."""
+"""`raw_documents.iso_date`'s pattern in RE2's syntax."""
+
+_DATE_SHAPES = {
+    len(shape): np.frombuffer(shape, np.uint8)
+    for shape in (b"0000-00-00", b"0000-00-00T00:00:00", b"0000-00-00T00:00:00Z")
+}
+"""What dates mostly look like, each 0 a digit: ten times as fast as the pattern."""
 
 
 @dataclass(frozen=True)
@@ -297,7 +303,25 @@ def _dates(batch: Batch, name: str) -> pa.Array:
     if pa.types.is_temporal(column.type):
         return pc.fill_null(iso_dates(column), "")
     values = _texts(batch, name)
+    if _are_dates(values):
+        return values
     return pc.if_else(pc.match_substring_regex(values, _DATE), values, "")
+
+
+def _are_dates(values: pa.Array) -> bool:
+    """Whether all are surely dates, in the same one of the usual shapes."""
+    if not len(values) or not pa.types.is_string(values.type):
+        return False
+    _, offsets, data = values.buffers()
+    starts = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
+    width = int(starts[1] - starts[0])
+    shape = _DATE_SHAPES.get(width)
+    if shape is None or (np.diff(starts) != width).any():
+        return False
+    letters = np.frombuffer(data, np.uint8)[starts[0] : starts[-1]].reshape(-1, width)
+    digits = shape == ord("0")
+    is_digit = letters[:, digits] - np.uint8(ord("0")) < 10
+    return bool(is_digit.all() and (letters[:, ~digits] == shape[~digits]).all())
 
 
 def iso_dates(column: pa.Array) -> pa.Array:

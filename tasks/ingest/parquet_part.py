@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
@@ -128,15 +129,18 @@ def _count_without_text(file: pq.ParquetFile, groups: list[int], counts: Counts,
 
 
 def _as_documents(found: pa.Table, source: str, file: str) -> pa.Table:
-    rows = found.num_rows
     same = {"prompt": "", "source": source, "file": file}
+    given = set(found.column_names)
     columns = [
-        found[field.name]
-        if field.name in found.column_names
-        else pa.repeat(pa.scalar(same.get(field.name), field.type), rows)
-        for field in DOCUMENTS
+        found[name] if name in given else _repeated(same.get(name), found.num_rows)
+        for name in DOCUMENTS.names
     ]
     return pa.table(columns, schema=DOCUMENTS)
+
+
+@functools.lru_cache(maxsize=16)
+def _repeated(value: str | None, rows: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value, pa.string()), rows)
 
 
 def _records(

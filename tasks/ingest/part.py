@@ -18,7 +18,7 @@ from infra.remote.errors import NoSuchObject
 from infra.remote.locations import is_remote
 from infra.stage import Pin
 from infra.store import Shard
-from tasks.documents.schema import COMPRESSION, DOCUMENTS, REPEATING_COLUMNS, ROW_GROUP_DOCUMENTS
+from tasks.documents.schema import DOCUMENTS, ROW_GROUP_DOCUMENTS, WRITING
 from tasks.ingest.clean import clean, cleaned
 from tasks.ingest.fields import FieldTally
 from tasks.ingest.page_language import LanguageCounts, count_page
@@ -99,9 +99,7 @@ def ingest_part(part: PartInput, shard: Shard) -> dict[str, Any]:
     counts = Counts(part.source)
     with (
         shard.create(f"{shard.key}.parquet") as path,
-        pq.ParquetWriter(
-            path, DOCUMENTS, compression=COMPRESSION, use_dictionary=list(REPEATING_COLUMNS)
-        ) as writer,
+        pq.ParquetWriter(path, DOCUMENTS, **WRITING) as writer,
     ):
         for table in _tables(part, counts):
             writer.write_table(table)

@@ -253,7 +253,7 @@ def _default(key: str) -> object:
 
 STAGE = Stage(
     "ingest",
-    version=6,
+    version=7,
     parameters=IngestParameters,
     run="tasks.ingest.run:run",
     summary="reads web archives, JSONL, Parquet, text and data sets of the hub into documents",

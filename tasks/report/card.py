@@ -11,7 +11,17 @@ import yaml
 
 from infra.quantities import count
 from infra.store import Artifact
-from tasks.benchmarks.scores import items, lower_is_better, metrics, score_words
+from tasks.benchmarks.scores import (
+    asked_words,
+    chance_of,
+    counting,
+    items,
+    lower_is_better,
+    metrics,
+    published,
+    score_words,
+    sources_of,
+)
 from tasks.report.contents import Contents
 from tasks.report.head import name_of, sentence
 from tasks.report.notes import Inputs
@@ -24,6 +34,8 @@ LANGUAGES_NAMED = 0.01
 """A language of less than this share of the documents is not named at the top."""
 
 ROWS_SHOWN = 20
+
+UNDETECTED = "und"
 
 
 @dataclass(frozen=True)
@@ -69,7 +81,7 @@ def _metadata(subject: Subject, numbers: Mapping[str, Any], is_model: bool) -> d
     named = [
         language
         for language, documents in subject.contents.languages.most_common()
-        if language != "und" and documents >= LANGUAGES_NAMED * whole
+        if language != UNDETECTED and documents >= LANGUAGES_NAMED * whole
     ]
     if named:
         found["language"] = named
@@ -95,9 +107,9 @@ def _hub_datasets(inputs: Inputs) -> list[str]:
 
 
 def _results(subject: Subject, numbers: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The hub's `model-index`: the first metric of each whole task."""
+    """The hub's `model-index`: the metric that counts of each whole task."""
     for task, row in _tasks(numbers["scores"].get(subject.artifact.name, {})):
-        metric = metrics(row)[0]
+        metric = counting(row)[0]
         if row.get(metric) is not None:
             yield {
                 "task": {"type": "text-generation"},
@@ -154,25 +166,65 @@ def _scores(subject: Subject, numbers: Mapping[str, Any]) -> Iterator[str]:
         return
     first = next(iter(scores))
     is_first = first == subject.artifact.name
-    names = ["task", "metric", "n", "this model"]
+    names = ["task", "metric", "n", "guessing", "this model"]
     names += [] if is_first else [f"{escaped(first)}", "change"]
     rows = []
+    figures: list[tuple[str, str, Mapping[str, float]]] = []
     for task, row in _tasks(mine):
         for metric in metrics(row):
             direction = " (lower is better)" if lower_is_better(metric) else ""
-            line = [task, f"{metric.replace('_', ' ')}{direction}", items(row, metric)]
-            line.append(score_words(row, metric))
+            chance = chance_of(row, metric)
+            guessing = "" if chance is None else f"{chance:.3f}"
+            line = [escaped(task), f"{metric.replace('_', ' ')}{direction}", items(row, metric)]
+            line += [guessing, score_words(row, metric)]
             if not is_first:
                 changed = numbers["changes"].get(subject.artifact.name, {}).get(task, {})
                 found = changed.get(metric)
                 line.append(score_words(scores[first].get(task, {}), metric))
                 line.append(str(Change(*found)) if found else "")
             rows.append(line)
+            if known := published([row], task, metric):
+                figures.append((task, metric, known))
     yield (
         "## Scores\n\nValues with their standard errors; changes are paired, item by item, where "
-        "both models answered the same ones."
+        "both models answered the same ones. (chance): no better than guessing."
     )
     yield markdown_table(names, rows, right=range(2, len(names)))
+    if asked := _asked(mine):
+        yield "How they were asked: " + "; ".join(asked) + "."
+    yield from _published(figures, mine)
+
+
+def _asked(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """How tasks were asked, and which: "0 shots, BOS, harness (piqa, boolq)"."""
+    tasks: dict[str, dict[str, None]] = {}
+    for task, row in _tasks(rows):
+        for metric in metrics(row):
+            if words := asked_words(row, metric):
+                tasks.setdefault(words, {})[escaped(task)] = None
+    return [f"{words} ({', '.join(names)})" for words, names in tasks.items()]
+
+
+def _published(
+    figures: Sequence[tuple[str, str, Mapping[str, float]]],
+    rows: Mapping[str, Mapping[str, Any]],
+) -> Iterator[str]:
+    """Figures of other systems beside this model's, and where they are from."""
+    if not figures:
+        return
+    systems = list(dict.fromkeys(system for _, _, known in figures for system in known))
+    lines = [
+        [
+            escaped(task),
+            metric.replace("_", " "),
+            score_words(rows[task], metric),
+            *(f"{known[system]:.3f}" if system in known else "" for system in systems),
+        ]
+        for task, metric, known in figures
+    ]
+    yield "### Published figures\n\n" + " ".join(sources_of(rows.values()))
+    names = ["task", "metric", "this model", *map(escaped, systems)]
+    yield markdown_table(names, lines, right=range(2, len(names)))
 
 
 def _training(subject: Subject) -> Iterator[str]:
@@ -210,7 +262,10 @@ def _contents(found: Contents, stage: str) -> Iterator[str]:
     ):
         if not counts:
             continue
-        rows = [[escaped(name), f"{n:,}"] for name, n in counts.most_common(ROWS_SHOWN)]
+        rows = [
+            ["not detected" if name == UNDETECTED else escaped(name), f"{n:,}"]
+            for name, n in counts.most_common(ROWS_SHOWN)
+        ]
         if (rest := len(counts) - ROWS_SHOWN) > 0:
             others = sum(counts.values()) - sum(n for _, n in counts.most_common(ROWS_SHOWN))
             rows.append([f"{rest:,} others", f"{others:,}"])
@@ -236,7 +291,7 @@ def _lineage(subject: Subject) -> Iterator[str]:
 
 def _recipe(subject: Subject) -> Iterator[str]:
     if subject.recipe:
-        text = yaml.safe_dump(published(subject.recipe), sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(without_machine(subject.recipe), sort_keys=False, allow_unicode=True)
         fenced = f"```yaml\n{text.replace('```', '` ` `')}```"
         yield f"<details><summary>The recipe, with its defaults</summary>\n\n{fenced}\n\n</details>"
 
@@ -245,7 +300,7 @@ _OF_A_MACHINE = ("store", "engine", "remote")
 """Parts of a recipe that say where it ran."""
 
 
-def published(recipe: Mapping[str, Any]) -> dict[str, Any]:
+def without_machine(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe without what is of the machine that ran it; of its paths, the last name is left."""
     return {key: _named(value) for key, value in recipe.items() if key not in _OF_A_MACHINE}
 

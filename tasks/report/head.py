@@ -234,9 +234,8 @@ def model_blocks(inputs: Inputs) -> list[Block]:
         f'path = "{path}"',
         "model, tokenizer = Model.from_pretrained(path), Tokenizer.from_pretrained(path)",
     ]
-    where = (
-        "" if root else f" It is not on this machine: copy it with puna artifacts path {reference}."
-    )
+    copied = f"copy it with puna artifacts copy {reference} --to artifacts"
+    where = "" if root else f" It is not on this machine: {copied}."
     return [
         Text(f"{reference}.{where}"),
         Code("\n".join(lines), "Three lines of Python that load the model"),

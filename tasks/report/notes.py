@@ -62,7 +62,45 @@ def notes_of(inputs: Inputs) -> list[str]:
         *missing_languages(inputs),
         *training_notes(inputs.get("training", ())),
         *evaluation_notes(inputs.get("evaluation", ())),
+        *(f"warning: {note}. Write action: document, or passage" for note in leak_notes(inputs)),
     ]
+
+
+def leak_notes(inputs: Inputs) -> list[str]:
+    """A sentence for each benchmark that a phase was asked, items of which were found in documents
+    that stayed in the training data.
+    """
+    trained = {phase.name for phase in inputs.get("training", ())}
+    asked: dict[str, list[str]] = {}
+    for evaluation in inputs.get("evaluation", ()):
+        parameters = evaluation.manifest.parameters
+        if evaluation.name in trained:
+            for task in set(parameters["benchmarks"]) - set(parameters["decontaminated"]):
+                asked.setdefault(task, []).append(evaluation.name)
+    return [
+        f"{row['items_hit']:,} of the {row['items']:,} items of {row['benchmark']} were "
+        f"found in {row['documents']:,} documents, which decontaminate.action: report leaves in "
+        f"the training data: scores of "
+        f"{', '.join(asked[row['benchmark']])} there may tell what was "
+        "memorised"
+        for row in contaminated(inputs)
+        if row["items_hit"] and row["benchmark"] in asked
+    ]
+
+
+def contaminated(inputs: Inputs) -> list[dict[str, Any]]:
+    """Per benchmark: its items, how many were found in the data, and in how many documents.
+
+    Items found are the largest number over the sources, documents their sum.
+    """
+    totals: dict[str, Counter[str]] = {}
+    for artifact in inputs.get("decontaminate", ()):
+        for name, hits in artifact.statistics["benchmarks"].items():
+            counts = totals.setdefault(name, Counter())
+            counts["documents"] += hits["documents_hit"]
+            counts["items_hit"] = max(counts["items_hit"], hits["items_hit"])
+            counts["items"], counts["unmatchable"] = hits["items"], hits["items_unmatchable"]
+    return [{"benchmark": name, **counts} for name, counts in totals.items()]
 
 
 def ingest_notes(sources: Iterable[Artifact]) -> list[str]:

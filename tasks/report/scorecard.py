@@ -32,7 +32,7 @@ def _verdict(card: Card) -> Text:
     return Text("No score fell further than the recipe allows.")
 
 
-def _scores(card: Card) -> Iterator[Table]:
+def _scores(card: Card) -> Iterator[Block]:
     rows: list[tuple[Value, ...]] = []
     for score in card["scores"]:
         changed = Change(score["difference"], score["error"], score["paired"])
@@ -52,6 +52,9 @@ def _scores(card: Card) -> Iterator[Table]:
     if rows:
         columns = ["score", "metric", "#n", "#promoted", "#now", "#change", "#may fall by", "fell"]
         yield table("Scores of the last phase", columns, rows)
+    for side, model in (("promoted", "promoted model"), ("now", "last phase")):
+        if alone := card.get("unmatched", {}).get(side):
+            yield Text(f"Not compared, as only the {model} has them: {', '.join(alone)}.", "soft")
 
 
 def _funnel(card: Card) -> Iterator[Block]:

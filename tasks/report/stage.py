@@ -25,7 +25,7 @@ class ReportParameters(Parameters):
 
 STAGE = Stage(
     "report",
-    version=7,
+    version=8,
     parameters=ReportParameters,
     run="tasks.report.run:run",
     summary="one HTML page from manifests",

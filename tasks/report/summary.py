@@ -13,10 +13,12 @@ from infra.store import Artifact
 from tasks.benchmarks.samples import read_items
 from tasks.report.notes import (
     Inputs,
+    contaminated,
     cut_notes,
     emptied_sources,
     evaluation_notes,
     ingest_notes,
+    leak_notes,
     missing_languages,
     training_notes,
 )
@@ -68,6 +70,7 @@ def summary(inputs: Inputs) -> dict[str, Any]:
             *missing_languages(inputs),
             *cut_notes(inputs.get("cut", ())),
         ],
+        "leaks": leak_notes(inputs),
         "scorecard": _json_file(inputs.get("scorecard", ()), "scorecard.json"),
         "edits": edits(inputs),
         "repeated_lines": {
@@ -175,21 +178,6 @@ def edits(inputs: Inputs) -> list[dict[str, Any]]:
         {"source": source, "reason": reason, "bytes": size}
         for (source, reason), size in sorted(removed.items())
     ]
-
-
-def contaminated(inputs: Inputs) -> list[dict[str, Any]]:
-    """Per benchmark: its items, how many were found in the data, and in how many documents.
-
-    Items found are the largest number over the sources, documents their sum.
-    """
-    totals: dict[str, Counter[str]] = {}
-    for artifact in inputs.get("decontaminate", ()):
-        for name, hits in artifact.statistics["benchmarks"].items():
-            counts = totals.setdefault(name, Counter())
-            counts["documents"] += hits["documents_hit"]
-            counts["items_hit"] = max(counts["items_hit"], hits["items_hit"])
-            counts["items"], counts["unmatchable"] = hits["items"], hits["items_unmatchable"]
-    return [{"benchmark": name, **counts} for name, counts in totals.items()]
 
 
 def languages(inputs: Inputs) -> list[dict[str, Any]]:

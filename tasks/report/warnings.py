@@ -18,6 +18,7 @@ def warnings(inputs: Inputs, numbers: Mapping[str, Any]) -> list[str]:
         *numbers["document_notes"],
         *_few(numbers),
         *_guessed(numbers),
+        *(f"{note}." for note in numbers.get("leaks", ())),
         *_not_decontaminated(numbers),
     ]
 
@@ -74,7 +75,9 @@ def _guessed(numbers: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _not_decontaminated(numbers: Mapping[str, Any]) -> Iterator[str]:
-    if tasks := [name for name in numbers["not_decontaminated"] if not name.startswith(LONG_TEXT)]:
+    found = {row["benchmark"] for row in numbers.get("contaminated", ()) if row["items_hit"]}
+    unsure = [name for name in numbers["not_decontaminated"] if name not in found]
+    if tasks := [name for name in unsure if not name.startswith(LONG_TEXT)]:
         yield (
             f"The training data was not decontaminated against {', '.join(tasks)}: items of "
             f"{'it' if len(tasks) == 1 else 'them'} may have been trained on."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from infra.context import Context
 from infra.stage import Outcome
 from infra.store import Artifact, Shard
 from tasks.scorecard import compare, domains
-from tasks.scorecard.scores import BASE, Change, changes
+from tasks.scorecard.scores import BASE, Change, changes, unmatched
 from tasks.scorecard.stage import ScorecardParameters
 
 SCORECARD = "scorecard.json"
@@ -25,7 +25,9 @@ def run(context: Context) -> Outcome:
     parameters: ScorecardParameters = context.parameters
     now, last = by_stage(context.many("run")), by_stage(context.many("promoted"))
     table = _domains(context, now)
-    scores = score_changes(now, parameters)
+    models = evaluations(now)
+    scores = changes(*models, parameters) if models else []
+    alone = unmatched(*models) if models else {}
     numbers = {
         "first": not last,
         "funnel": compare.funnel(now, last),
@@ -34,6 +36,7 @@ def run(context: Context) -> Outcome:
         "languages": compare.languages(now, last, parameters.again),
         "perplexity": compare.perplexity(now, last),
         "scores": [change.to_json() for change in scores],
+        "unmatched": alone,
         "refused": [change.reason() for change in scores if change.refused] if last else [],
     }
     context.map(_write, {"scorecard": Written(numbers, table)}, here=True)
@@ -42,7 +45,7 @@ def run(context: Context) -> Outcome:
             "headline": _headline(numbers),
             "refused": numbers["refused"],
             "cost": compare.cost(now, last),
-            "notes": [] if scores or not last else ["nothing was scored, so nothing is refused"],
+            "notes": _notes(scores, alone) if last else [],
         }
     )
 
@@ -55,16 +58,26 @@ def by_stage(artifacts: Sequence[Artifact]) -> dict[str, list[Artifact]]:
     return found
 
 
-def score_changes(now: compare.Inputs, parameters: ScorecardParameters) -> list[Change]:
-    """Changes from the model that the run began with to that of its last phase; none where one of
-    the two is not evaluated.
+def evaluations(now: compare.Inputs) -> tuple[Artifact, Artifact] | None:
+    """Those of the model that the run began with, and of its last phase; None where one of the two
+    is not evaluated.
     """
-    evaluations = {artifact.name: artifact for artifact in now.get("evaluation", ())}
+    found = {artifact.name: artifact for artifact in now.get("evaluation", ())}
     phases = [artifact.name for artifact in now.get("training", ())]
-    made = evaluations.get(phases[-1]) if phases else None
-    if made is None or BASE not in evaluations:
-        return []
-    return changes(evaluations[BASE], made, parameters)
+    made = found.get(phases[-1]) if phases else None
+    return None if made is None or BASE not in found else (found[BASE], made)
+
+
+def _notes(scores: Sequence[Change], alone: Mapping[str, Sequence[str]]) -> list[str]:
+    """What the scores do not say."""
+    notes = [] if scores else ["no score was compared, so nothing is refused"]
+    for side, model in (("promoted", "promoted model"), ("now", "last phase")):
+        if rows := alone.get(side):
+            notes.append(
+                f"not compared, as only the {model} has them: {', '.join(rows)}; see the notes of "
+                "the evaluations"
+            )
+    return notes
 
 
 def _domains(context: Context, now: compare.Inputs) -> pa.Table:

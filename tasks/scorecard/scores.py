@@ -64,20 +64,36 @@ def changes(before: Artifact, now: Artifact, parameters: ScorecardParameters) ->
     old, new = before.statistics["scores"], now.statistics["scores"]
     items = read_items(before), read_items(now)
     found = []
-    for row, metric in _judged(old, new):
-        pair = paired_change(items[0].get((row, metric)), items[1].get((row, metric)))
-        found.append(_change(row, metric, old[row], new[row], pair, parameters.fall_of(row)))
+    judged = dict.fromkeys(_judged(old))
+    for row, metric in _judged(new):
+        if (row, metric) in judged:
+            pair = paired_change(items[0].get((row, metric)), items[1].get((row, metric)))
+            found.append(_change(row, metric, old[row], new[row], pair, parameters.fall_of(row)))
     return found
 
 
-def _judged(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(row, metric) of tasks, without their groups, and of held-out text."""
-    for row in new:
-        group = any(row.startswith(f"{other}/") for other in new)
-        if group or row not in old or row.startswith(_NOT_JUDGED):
+def unmatched(before: Artifact, now: Artifact) -> dict[str, list[str]]:
+    """Scores that only one evaluation has, as "row (metric)": those of `promoted` and of `now`."""
+    sides = {"promoted": before, "now": now}
+    judged = {
+        side: dict.fromkeys(_judged(evaluation.statistics["scores"]))
+        for side, evaluation in sides.items()
+    }
+    others = {"promoted": judged["now"], "now": judged["promoted"]}
+    return {
+        side: [f"{row} ({metric})" for row, metric in found if (row, metric) not in others[side]]
+        for side, found in judged.items()
+    }
+
+
+def _judged(scores: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(row, metric) of the values of tasks, without their groups, and of held-out text."""
+    for row, values in scores.items():
+        group = any(row.startswith(f"{other}/") for other in scores)
+        if group or row.startswith(_NOT_JUDGED):
             continue
-        for metric in [BITS] if row.startswith(_TEXTS) else counting(new[row]):
-            if old[row].get(metric) is not None and new[row].get(metric) is not None:
+        for metric in [BITS] if row.startswith(_TEXTS) else counting(values):
+            if values.get(metric) is not None:
                 yield row, metric
 
 

@@ -103,7 +103,7 @@ class ScorecardParameters(Parameters):
 
 STAGE = Stage(
     "scorecard",
-    version=3,
+    version=4,
     parameters=ScorecardParameters,
     run="tasks.scorecard.run:run",
     summary="what a crawl changed against the promoted run, and whether it may be promoted",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.io.foreign import foreign_json
 from infra.stage import StageError
 from tasks.checkpoints.fast_tokenizers import WHITESPACE
 from tasks.checkpoints.sentencepiece_model import NORMAL, USER_DEFINED, is_model, read_model
@@ -91,7 +91,7 @@ def _json_pieces(path: Path, faults: list[str]) -> Iterator[GivenPiece]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = foreign_json(line)
             except ValueError as error:
                 faults.append(f'{place}: not JSON ({error}); write {{"piece": "你好"}}')
                 continue

@@ -32,7 +32,7 @@ def refuse_other_tokenizer(previous: Artifact, bins: Sequence[Artifact]) -> None
     """
     from infra.store import Store
 
-    wanted, store = tokenizer_digest(previous), Store.at(previous.store_url)
+    wanted, store = tokenizer_digest(previous), Store(previous.store_root)
     for made in bins:
         for given in made.manifest.inputs.get("tokenizer", ()):
             tokenizer = store.find(given.stage, given.name, given.version)

@@ -7,7 +7,9 @@ both, the median of the pairs' ratios with its range, the largest difference of 
 and choices that differ. Seconds are of the processor, with one thread.
 
     python tests/benchmarks/bench_evaluation.py [--data FOLDER] [--items 200] [--pairs 5]
-        [--tasks arc,piqa] [--small]
+        [--tasks arc,piqa] [--tokenizer llama3-128k] [--small]
+
+`--tokenizer`: one of the real data's, whose whole vocabulary the model has. Then logits cost most.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 from tasks.benchmarks.model import Benchmark, Format
+from tasks.checkpoints.foreign_tokenizers import read_model_file
 from tasks.checkpoints.llama2c import convert
+from tasks.checkpoints.tokenizer_files import write_tokenizer
 from tasks.evaluation import likelihood
 from tasks.evaluation.items import Question, questions
 from tasks.evaluation.model import LoadedModel, load
@@ -57,6 +61,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--tasks", default="", help="beginnings of names, with commas")
+    parser.add_argument("--tokenizer", default="", help="a folder of tokenizers/ in the data")
     parser.add_argument("--small", action="store_true", help="stories260K itself, not widened")
     options = parser.parse_args()
     import torch
@@ -65,7 +70,9 @@ def main() -> None:
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = checkpoint(options.data, Path(scratch), small=options.small)
+        folder = checkpoint(
+            options.data, Path(scratch), small=options.small, vocabulary=options.tokenizer
+        )
         model = load(folder, dtype="float32", device="cpu", max_length=None)
         theirs = HFLM(
             pretrained=model.model, tokenizer=model.tokenizer, batch_size=options.batch_size
@@ -89,9 +96,9 @@ def main() -> None:
             compare(name, asked, model, theirs, options)
 
 
-def checkpoint(data: Path, folder: Path, *, small: bool) -> Path:
+def checkpoint(data: Path, folder: Path, *, small: bool, vocabulary: str = "") -> Path:
     """stories260K as a checkpoint; unless `small`, with 2,048 positions and random layers of 512
-    dimensions, of a size at which arithmetic counts.
+    dimensions, of a size at which arithmetic counts, and the tokenizer called `vocabulary`.
     """
     source = data / "model"
     convert(source / "stories260K/stories260K.bin", source / "stories260K/tok512.bin", folder)
@@ -100,7 +107,15 @@ def checkpoint(data: Path, folder: Path, *, small: bool) -> Path:
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    wide = folder / "wide"
+    if vocabulary:
+        path = data / "tokenizers" / vocabulary / "tokenizer.model"
+        read, settings = read_model_file(path)
+        wide.mkdir()
+        write_tokenizer(read, wide, settings)
+    else:
+        AutoTokenizer.from_pretrained(folder).save_pretrained(wide)
+    tokenizer = AutoTokenizer.from_pretrained(wide)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -112,9 +127,7 @@ def checkpoint(data: Path, folder: Path, *, small: bool) -> Path:
         max_position_embeddings=2048,
         initializer_range=0.05,
     )
-    wide = folder / "wide"
     LlamaForCausalLM(config).save_pretrained(wide)
-    tokenizer.save_pretrained(wide)
     return wide
 
 

@@ -25,7 +25,7 @@ from infra.store.store import LATEST
 
 def run_direct(
     recipe: Path,
-    store: Path,
+    store: Path | str,
     engine: EngineConfig,
     *,
     until: str | None = None,

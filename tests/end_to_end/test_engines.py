@@ -23,6 +23,7 @@ BITWISE_ENDS = ("binning", "model")
         ("inline", 1, (*BITWISE_ENDS, "training")),
         pytest.param("processes", 1, BITWISE_ENDS, marks=pytest.mark.duty),
         ("processes", 4, BITWISE_ENDS),
+        ("ray", 2, BITWISE_ENDS),
     ],
 )
 def test_equal_digests(
@@ -31,6 +32,8 @@ def test_equal_digests(
     """`small_run` is `processes` with 2 workers; training is compared too, its `cpu_threads` being
     1 in both.
     """
+    if kind == "ray":
+        pytest.importorskip("ray", reason="Ray is not installed: puna[ray]")
     engine = EngineConfig.model_validate({"kind": kind, "workers": workers, "cpu_threads": 1})
     found: dict[str, str] = {}
     for end in ends:

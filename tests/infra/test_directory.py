@@ -1,35 +1,64 @@
-"""All kinds of directory keep one contract, also with several writers at once."""
+"""All kinds of directory keep one contract, also with several writers at once, in threads and in
+processes.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import pickle
-import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from infra.io.files import sha256_file
+from infra.remote.access import Access
 from infra.stage import StageError
 from infra.store import Damaged, Store
 from infra.store.backends import LocalDirectory, NotExclusive, RemoteDirectory, open_directory
 from infra.store.directory import Directory
+from tests.loopback.s3 import bucket_server, s3_server
 
 WRITERS = 8
+PROCESSES = 4
+KINDS = ["local", "file", "memory", "s3", "bucket"]
 
 
-@pytest.fixture(params=["local", "file", "memory"])
-def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Directory:
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Access]]:
+    """Two servers of S3, by name, each with a bucket `puna`."""
+    cache = tmp_path_factory.mktemp("cache")
+    folder = tmp_path_factory.mktemp("buckets")
+    with contextlib.ExitStack() as stack:
+        servers = {
+            "s3": stack.enter_context(s3_server()),
+            "bucket": stack.enter_context(bucket_server(folder)),
+        }
+        for server in servers.values():
+            server.make_bucket("puna")
+        yield {
+            name: Access(cache=cache / name, endpoint=server.endpoint, retry_limit_s=30)
+            for name, server in servers.items()
+        }
+
+
+@pytest.fixture(params=KINDS)
+def directory(request: pytest.FixtureRequest, tmp_path: Path, s3: dict[str, Access]) -> Directory:
     """An empty folder on every backend that tests can use."""
-    url = {
+    kind = request.param
+    if kind in s3:
+        return open_directory(f"s3://puna/{tmp_path.name}", s3[kind])
+    urls = {
         "local": str(tmp_path / "d"),
         "file": f"file://{tmp_path}/d",
         "memory": f"memory://{tmp_path.name}",
-    }[request.param]
-    return open_directory(url)
+    }
+    return open_directory(urls[kind])
 
 
 def test_directory_contract(directory: Directory, tmp_path: Path) -> None:
@@ -60,6 +89,33 @@ def test_directory_contract(directory: Directory, tmp_path: Path) -> None:
     directory.remove()
     assert directory.files() == [] and not directory.exists("b/y.bin")
     directory.remove("b/y.bin")
+    directory.remove_file("b/y.bin")
+
+
+def test_what_is_read_of_several_files(directory: Directory) -> None:
+    for name, text in (("r/a.json", b'{"a": 1}'), ("r/b.json", b"{"), ("r/c.json", b'{"c": 1}')):
+        directory.create(name, text)
+    directory.create("r/deep/empty", b"")
+    first, second, third = directory.read_jsons(["r/a.json", "r/b.json", "r/c.json"])
+    assert (first, third) == ({"a": 1}, {"c": 1}) and isinstance(second, Damaged)
+    sizes = {"r/a.json": 8, "r/b.json": 1, "r/c.json": 8, "r/deep/empty": 0}
+    assert directory.sizes() == sizes == directory.sizes("r/") and directory.sizes("x") == {}
+    folder = directory.local_folder("r")
+    assert sha256_file(folder / "a.json") == directory.sha256("r/a.json")
+    assert (folder / "deep" / "empty").read_bytes() == b""
+    with pytest.raises(FileNotFoundError):
+        directory.sha256("r/d.json")
+    with pytest.raises(FileNotFoundError):
+        directory.read_jsons(["r/a.json", "r/d.json"])
+
+
+def test_a_finished_file_replaces_an_older_one(directory: Directory) -> None:
+    for text in (b"old", b"newer"):
+        staged = directory.staging("log.txt")
+        staged.write_bytes(text)
+        directory.replace_file(staged, "log.txt")
+        assert directory.read("log.txt") == text and not staged.exists()
+    assert directory.place("log.txt").endswith("/log.txt")
 
 
 def test_size_kind_and_pickle(directory: Directory) -> None:
@@ -71,6 +127,16 @@ def test_size_kind_and_pickle(directory: Directory) -> None:
     assert type(below) is type(directory)
     copy = pickle.loads(pickle.dumps(below))
     assert copy == below and copy.read("x") == b"123"
+
+
+def test_scratch_stays_and_goes_with_its_folder(directory: Directory) -> None:
+    version = directory.child("v")
+    place = version.child("attempt").scratch()
+    (place / "checkpoint").write_bytes(b"x")
+    assert (version.child("attempt").scratch() / "checkpoint").read_bytes() == b"x"
+    version.create("attempt/data/x", b"")
+    version.remove("attempt")
+    assert version.files() == [] and not (place / "checkpoint").exists()
 
 
 def create(directory: Directory, name: str, data: bytes) -> None:
@@ -88,11 +154,35 @@ def publish(directory: Directory, name: str, data: bytes) -> None:
         assert not staged.exists()
 
 
+Write = Callable[[Directory, str, bytes], None]
+
+
+def attempt(directory: Directory, write: Write, number: int, name: str, at: float) -> int | None:
+    """Write at a time (of `time.time`), and return the number where it was the first."""
+    time.sleep(max(at - time.time(), 0))
+    try:
+        write(directory, name, b"%d" % number)
+    except FileExistsError:
+        return None
+    return number
+
+
+def race(
+    pool: Executor, writers: int, directory: Directory, write: Write, turns: int, ahead_s: float
+) -> None:
+    """Have so many write the same names at once; one of them wins each."""
+    for turn in range(turns):
+        name, at = f"folder/{turn}", time.time() + ahead_s
+        asked = [
+            pool.submit(attempt, directory, write, number, name, at) for number in range(writers)
+        ]
+        winners = [number for one in asked if (number := one.result(timeout=60)) is not None]
+        assert len(winners) == 1 and directory.read(name) == b"%d" % winners[0]
+
+
 @pytest.mark.parametrize("write", [create, publish])
 def test_of_many_writers_exactly_one_wins(
-    directory: Directory,
-    write: Callable[[Directory, str, bytes], None],
-    monkeypatch: pytest.MonkeyPatch,
+    directory: Directory, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Time enough between looking and writing for all others to look too.
     monkeypatch.setattr(
@@ -103,22 +193,25 @@ def test_of_many_writers_exactly_one_wins(
             time.sleep(0.002),
         )[0],
     )
-    start = threading.Barrier(WRITERS)
-
-    def attempt(number: int, name: str) -> int | None:
-        start.wait(timeout=60)
-        try:
-            write(directory, name, b"%d" % number)
-        except FileExistsError:
-            return None
-        return number
-
     with ThreadPoolExecutor(WRITERS) as pool:
-        for turn in range(5):
-            name = f"folder/{turn}"
-            outcomes = list(pool.map(attempt, range(WRITERS), [name] * WRITERS))
-            winners = [number for number in outcomes if number is not None]
-            assert len(winners) == 1 and directory.read(name) == b"%d" % winners[0]
+        race(pool, WRITERS, directory, write, turns=5, ahead_s=0.0)
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[ProcessPoolExecutor]:
+    """Processes that have started, so that they write at once."""
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(PROCESSES, context) as pool:
+        list(pool.map(sha256_file, [Path(__file__)] * PROCESSES))
+        yield pool
+
+
+@pytest.mark.parametrize("write", [create, publish])
+@pytest.mark.parametrize("directory", [kind for kind in KINDS if kind != "memory"], indirect=True)
+def test_of_many_processes_exactly_one_wins(
+    directory: Directory, write: Write, processes: ProcessPoolExecutor
+) -> None:
+    race(processes, PROCESSES, directory, write, turns=4, ahead_s=0.02)
 
 
 class LooksFirst(MemoryFileSystem):

@@ -9,14 +9,14 @@ import struct
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Answer:
     """An answer in place of S3's: an XML error, or one of `reset`, `drop` and `short` (half of what
-    S3 answers).
+    S3 answers). `done`: S3 has done what was asked, and the answer to it is lost.
     """
 
     kind: str = "error"
@@ -24,14 +24,22 @@ class Answer:
     code: str = "InternalError"
     body: str = ""
     region: str = ""
+    done: bool = False
 
 
 @dataclass
 class Proxy:
-    """Its address, the answers that go wrong (None: S3's own), and the paths that were asked."""
+    """Its address, the answers that go wrong (None: S3's own), and the paths that were asked.
+
+    `choose`, called with method and path, says what goes wrong where `plan` is empty; `drops` are
+    names of headers (lower case) that are not passed on, for requests that `dropping` chooses.
+    """
 
     address: str = ""
     plan: list[Answer | None] = field(default_factory=list)
+    choose: Callable[[str, str], Answer | None] = lambda method, path: None
+    drops: frozenset[str] = frozenset()
+    dropping: Callable[[str, str], bool] = lambda method, path: True
     asked: list[str] = field(default_factory=list)
     payers: list[str] = field(default_factory=list)
     """Who pays, by each request's header."""
@@ -70,10 +78,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.proxy.asked.append(self.path)
         self.proxy.payers.append(self.headers.get("x-amz-request-payer", ""))
-        wrong = self.proxy.plan.pop(0) if self.proxy.plan else None
+        plan = self.proxy.plan
+        wrong = plan.pop(0) if plan else self.proxy.choose(self.command, self.path)
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         if wrong is None or wrong.kind == "short":
-            self._pass_on(half=wrong is not None)
-        elif wrong.kind == "error":
+            self._say(*self._asked(body), half=wrong is not None)
+            return
+        if wrong.done:
+            self._asked(body)
+        if wrong.kind == "error":
             region = f"<Region>{wrong.region}</Region>" if wrong.region else ""
             body = wrong.body or (
                 f'<?xml version="1.0"?><Error><Code>{wrong.code}</Code><Message>said</Message>'
@@ -87,11 +100,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.close()
 
-    do_HEAD = do_GET
+    do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
 
-    def _pass_on(self, half: bool) -> None:
+    def _asked(self, sent: bytes) -> tuple[int, dict[str, str], bytes]:
+        """What S3 answers: status, headers and body."""
+        dropped = self.proxy.drops if self.proxy.dropping(self.command, self.path) else frozenset()
+        given = {k: v for k, v in self.headers.items() if k.lower() not in dropped}
+        if sent and "Content-Type" not in given:  # urllib would call it a form
+            given["Content-Type"] = "binary/octet-stream"
         request = urllib.request.Request(
-            self.upstream + self.path, headers=dict(self.headers), method=self.command
+            self.upstream + self.path, sent or None, given, method=self.command
         )
         try:
             answer = urllib.request.urlopen(request)
@@ -102,7 +120,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         headers = {name: value for name, value in answer.headers.items() if name.lower() not in own}
         if self.command == "HEAD":
             headers["Content-Length"] = answer.headers.get("Content-Length", "0")
-        self._say(answer.status or 0, headers, body, half)
+        return answer.status or 0, headers, body
 
     def _say(self, status: int, headers: dict[str, str], body: bytes, half: bool = False) -> None:
         self.send_response(status)

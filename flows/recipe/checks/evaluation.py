@@ -96,6 +96,7 @@ def check_evaluation(recipe: Recipe) -> Iterator[str]:
     yield from _check_tasks(recipe, section)
     yield from _check_shots(recipe, section)
     yield from _check_heldout_text(recipe, section)
+    yield from _check_room(recipe, section)
     positions = recipe.model.positions if recipe.model else None
     if section.max_length is not None and positions is not None and section.max_length > positions:
         yield (
@@ -133,6 +134,38 @@ def _check_tasks(recipe: Recipe, section: EvaluationSection) -> Iterator[str]:
             "evaluation.protocols: is empty, so nothing is evaluated; name harness, first-token, "
             "exact-match or bits-per-byte"
         )
+
+
+def _check_room(recipe: Recipe, section: EvaluationSection) -> Iterator[str]:
+    """Answers that are written leave room for the prompt, where the recipe states the positions of
+    its models. Those of other models are read when they are there.
+    """
+    known = positions_of_models(recipe)
+    smallest = min((known[m] for m in recipe.evaluated_models() if m in known), default=None)
+    smallest = min((n for n in (smallest, section.max_length) if n is not None), default=None)
+    if smallest is None:
+        return
+    for task in section.tasks:
+        benchmark = recipe.benchmarks.get(task)
+        if benchmark is None or "exact-match" not in benchmark.asked_by(section.protocols):
+            continue
+        tokens = benchmark.resolved_generation().tokens
+        if tokens >= smallest:
+            yield (
+                f"benchmarks.{task}.generation.tokens: an answer of up to {tokens:,} tokens leaves "
+                f"no room for its prompt in the {smallest:,} positions of a model (model.create, "
+                "model.context or a phase's context); lower it"
+            )
+
+
+def positions_of_models(recipe: Recipe) -> dict[str, int]:
+    """Model of this recipe -> its positions, of those for which the recipe states them."""
+    positions = recipe.model.positions if recipe.model else None
+    found = {"model": positions}
+    for phase in recipe.training.phases if recipe.training else ():
+        positions = (phase.context.positions if phase.context else None) or positions
+        found[phase.name] = positions
+    return {name: stated for name, stated in found.items() if stated is not None}
 
 
 def _check_shots(recipe: Recipe, section: EvaluationSection) -> Iterator[str]:

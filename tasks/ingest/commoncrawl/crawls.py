@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import difflib
 import hashlib
-import json
 from collections.abc import Sequence
 
 from infra.io.files import replace_bytes
+from infra.io.foreign import foreign_json
 from infra.remote.access import Access
 from infra.remote.errors import Foreign, RemoteError, Transient, Unreachable
 from infra.remote.request import Target, chunks, request
@@ -54,7 +54,7 @@ def _get(url: str, access: Access) -> bytes:
 
 def _ids(url: str, body: bytes) -> list[str]:
     try:
-        found = [str(entry["id"]) for entry in json.loads(body)]
+        found = [str(entry["id"]) for entry in foreign_json(body)]
     except (ValueError, KeyError, TypeError):
         found = []
     if not found:

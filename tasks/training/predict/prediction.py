@@ -11,6 +11,7 @@ from tasks.training.phases.facts import PhaseFacts
 from tasks.training.phases.phase_section import PhaseSection
 from tasks.training.phases.section import TrainingSection
 from tasks.training.predict.cost import Cost, cost_of, total
+from tasks.training.predict.disk import Disk, disk_of
 from tasks.training.predict.flops import MatmulShape, training_flops
 from tasks.training.predict.memory import ROOM, Memory, memory_of
 from tasks.training.predict.setup import (
@@ -65,6 +66,8 @@ class Prediction:
     hardware: Hardware | None
     precision: str
     phases: tuple[PhasePrediction, ...]
+    disk: Disk | None = None
+    """None where the length of a phase is not known."""
 
     @property
     def warnings(self) -> list[str]:
@@ -84,6 +87,7 @@ class Prediction:
             "vocabulary": self.shape.vocab_size,
             "hardware": _hardware_json(self.hardware, self.precision),
             "cost": self.cost.to_json() if self.cost else None,
+            "disk_bytes": self.disk.to_json() if self.disk else None,
         }
 
 
@@ -115,7 +119,11 @@ def predict(
         _of_phase(section, phase, fact, shape, grows)
         for phase, fact in zip(section.phases, facts, strict=True)
     )
-    return Prediction(shape, hardware, section.precision, phases)
+    known = [(p.setup, p.trained) for p in phases if p.setup is not None and p.trained is not None]
+    disk = None
+    if len(known) == len(phases):
+        disk = disk_of(shape, known, sum(fact.tokens or 0 for fact in facts), section.keep)
+    return Prediction(shape, hardware, section.precision, phases, disk)
 
 
 def _of_phase(

@@ -142,6 +142,28 @@ def test_another_recipes_artifact_is_an_input(store: Store) -> None:
     assert plan.steps["toy/e"].state == "run" and plan.steps["toy/e"].external == {"up": (found,)}
 
 
+def test_what_is_missing_only_for_stages_that_are_not_selected_stops_nothing(store: Store) -> None:
+    graph = diamond()
+    graph.add(TOY, "e", ToyParameters(), up=["toy/d", OTHER])
+    graph.add(TOY, "f", ToyParameters(), up="toy/e")
+    plan = make_plan(graph, resolve(graph), store, "r", Selection(until="toy/d"))
+    assert [plan.steps[f"toy/{n}"].state for n in "def"] == ["run", "skipped", "skipped"]
+    plan = make_plan(graph, resolve(graph), store, "r", Selection(only=("toy/f",)))
+    assert plan.steps["toy/e"].state == "unresolved", "f reads what it makes"
+
+
+def test_the_recipe_that_makes_a_missing_artifact_is_named(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs/deep").mkdir(parents=True)
+    (tmp_path / "configs/deep/any.yaml").write_text("# it\nname: other  # this one\n")
+    graph = Graph()
+    graph.add(TOY, "e", ToyParameters(), up=OTHER)
+    plan = make_plan(graph, resolve(graph), store, "r")
+    assert "make it first: puna run configs/deep/any.yaml" in plan.steps["toy/e"].why
+
+
 class FileParameters(Parameters):
     """One file."""
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.recipe.copying import base_of, copies, format_of, names, rewritten, sources
 from flows.recipe.file import RecipeError, load
+from flows.recipe.read import read_recipe
 
 
 def test_values_are_replaced_where_they_stand_and_comments_stay() -> None:
@@ -67,6 +68,23 @@ def test_sources_and_base_are_replaced_in_the_file_that_states_them(
     assert adapted["model"]["base"] == "org/name"
 
 
+def test_own_questions_keep_their_prompts_and_get_the_category_of_those_they_replace(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "mine.yaml"
+    files = {"qa-zh": "https://example.org/q.jsonl", "web-en": "https://example.org/w.jsonl"}
+    text = copies("colossal-llama-2", file, files, "")[file]
+    found = yaml.safe_load(text)["sources"]
+    assert found["qa-zh"] == {
+        "ingest": {"format": "jsonl", "paths": ["https://example.org/q.jsonl"]},
+        "category": "qa-zh",
+        "dedup": False,
+    }, "fields are what ingest finds: source and target"
+    assert found["web-en"]["ingest"]["fields"] == {"text": "text"}
+    file.write_text(text, encoding="utf-8")
+    assert read_recipe(file).sources["qa-zh"].category == "qa-zh"
+
+
 def test_what_cannot_be_copied_is_refused_with_what_there_is(tmp_path: Path) -> None:
     for name, files, base, told in (
         ("adap", {}, "", "did you mean 'adapt'"),
@@ -77,6 +95,8 @@ def test_what_cannot_be_copied_is_refused_with_what_there_is(tmp_path: Path) -> 
             RecipeError, match=told.replace("(", r"\(").replace(")", r"\)").replace("?", r"\?")
         ):
             copies(name, tmp_path / "mine.yaml", files, base)
+    with pytest.raises(RecipeError, match=r"extends base\.yaml, which is copied beside it; name"):
+        copies("tinyllama/chinese", tmp_path / "base.yaml", {}, "")
     assert sources("adapt") == {"text": "text/*.jsonl"} and base_of("adapt") == "base-model"
     found = [format_of(name) for name in ("a.jsonl", "b/*.warc.gz", "c.txt.zst", "d.parquet", "e/")]
     assert found == ["jsonl", "warc", "text", "parquet", "jsonl"]
@@ -88,6 +108,11 @@ def test_the_command_asks_at_a_terminal_only(
     monkeypatch.chdir(tmp_path)
     silent = CliRunner().invoke(app, ["init", "silent.yaml"])
     assert silent.exit_code == 0 and "files of source" not in silent.output
+    assert "not here: text/*.jsonl (source text), base-model (the base); put" in silent.output
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/a.jsonl").touch()
+    words = ["init", "whole.yaml", "--source", "text=own/*.jsonl", "--base", "own"]
+    assert "not here" not in CliRunner().invoke(app, words).output
     monkeypatch.setattr("flows.cli.setting_up._at_a_terminal", lambda: True)
     asked = CliRunner().invoke(app, ["init", "asked.yaml"], input="mine/*.jsonl\n\n")
     assert asked.exit_code == 0, asked.output

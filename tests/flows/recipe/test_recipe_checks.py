@@ -42,7 +42,9 @@ evaluation: {tasks: [exam], protocols: [harness, bits-per-byte]}
 def recipe(tmp_path: Path) -> Path:
     (tmp_path / "a.txt").write_text("text")
     (tmp_path / "exam.jsonl").write_text('{"question": "?", "choices": ["a", "b"], "answer": 0}\n')
-    (tmp_path / "sums.jsonl").write_text('{"question": "1 + 1?", "answer": "2"}\n')
+    (tmp_path / "sums.jsonl").write_text(
+        '{"question": "1 + 1?", "answer": "1 + 1 is 2.\\n#### 2"}\n'
+    )
     file = tmp_path / "r.yaml"
     file.write_text(RECIPE)
     return file
@@ -122,6 +124,20 @@ def recipe(tmp_path: Path) -> Path:
             "evaluation.max_length: 65 is more than the model's 64 positions",
         ),
         (
+            ["evaluation.tasks=[sums]", "evaluation.protocols=[exact-match]"],
+            "benchmarks.sums.generation.tokens: an answer of up to 256 tokens leaves no room for "
+            "its prompt in the 64 positions of a model",
+        ),
+        (
+            [
+                "evaluation.tasks=[sums]",
+                "evaluation.protocols=[exact-match]",
+                "evaluation.max_length=20",
+                "benchmarks.sums.generation={tokens: 20}",
+            ],
+            "up to 20 tokens leaves no room for its prompt in the 20 positions",
+        ),
+        (
             ["select.heldout=null"],
             "evaluation.protocols: bits-per-byte reads held-out text, and select.heldout is null",
         ),
@@ -177,6 +193,10 @@ def test_refused_before_anything_is_read(recipe: Path, overrides: list[str], mes
         ["evaluation.tasks=[]", "evaluation.long_text={}"],
         ["evaluation.shots={exam: 0}"],
         ["evaluation.max_length=64"],
+        [
+            "evaluation={models: [one], tasks: [sums], protocols: [exact-match]}",
+            "training.phases.one.context={positions: 512, rope: {theta: 20000}}",
+        ],
         ["select.heldout=null", "evaluation.protocols=[harness]"],
     ],
 )

@@ -124,11 +124,6 @@ def refusal(path: Path) -> str:
 def test_what_is_wrong_with_a_suite_is_said_before_anything_is_read(
     tmp_path: Path, data: Path
 ) -> None:
-    evaluation = {"suite": "tinyllama", "data": "benchmarks"}
-    said = refusal(recipe(tmp_path, evaluation=evaluation))
-    assert re.search(r"r\.yaml:\d+: evaluation\.suite: piqa needs \(piqa/validation", said)
-    assert f"put it into {data}" in said and "benchmarks: {piqa: null}" in said
-    assert "hellaswag" not in said, "what is there is not named"
     said = refusal(recipe(tmp_path, evaluation={"suite": "tiny-llama", "data": "benchmarks"}))
     assert "'tiny-llama' is no suite (did you mean 'tinyllama'?); there are: coloss" in said
     said = refusal(recipe(tmp_path, evaluation={"suite": "tinyllama"}))
@@ -137,6 +132,34 @@ def test_what_is_wrong_with_a_suite_is_said_before_anything_is_read(
     assert "evaluation.data: is read by evaluation.suite alone" in said
     said = refusal(recipe(tmp_path, decontaminate={"against": ["llama-1"]}))
     assert "llama-1 is a suite; name it with evaluation: {suite: llama-1, data: FOLDER}" in said
+
+
+def test_missing_files_of_a_suite_are_planned_around_and_refused_by_a_run(
+    tmp_path: Path, data: Path
+) -> None:
+    (tmp_path / "web.jsonl").write_text(json.dumps({"text": "Once upon a time."}) + "\n")
+    path = recipe(
+        tmp_path,
+        sources={"web": {"ingest": {"format": "jsonl", "paths": ["web.jsonl"]}, "category": "w"}},
+        evaluation={"suite": "tinyllama", "data": "benchmarks", "models": ["base"]},
+    )
+    found = prepare(RunRequest.of(path))
+    step = found.plan.steps["evaluation/base"]
+    assert step.state == "unresolved" and found.plan.steps["ingest/web"].state == "run"
+    assert f"evaluation.suite: files of piqa are not in {data};" in step.why
+    with pytest.raises(RecipeError) as caught:
+        found.refuse_unresolved()
+    said = str(caught.value)
+    assert re.search(
+        r"r\.yaml:\d+: evaluation\.suite: piqa needs \(piqa/valid\.jsonl, piqa/valid-labels", said
+    )
+    assert f"put it into {data}" in said and "benchmarks: {piqa: null}" in said
+    assert "hellaswag" not in said, "what is there is not named"
+    prepare(RunRequest.of(path, until_stage="select")).refuse_unresolved()
+    found = prepare(RunRequest.of(path, ("evaluation.data=nowhere",)))
+    with pytest.raises(RecipeError) as caught:
+        found.refuse_unresolved()
+    assert all(f"evaluation.suite: {task} needs (" in str(caught.value) for task in TINY)
 
 
 def test_a_folder_is_evaluated_without_a_recipe(tmp_path: Path, data: Path) -> None:
@@ -148,6 +171,7 @@ def test_a_folder_is_evaluated_without_a_recipe(tmp_path: Path, data: Path) -> N
     found = read_recipe(path)
     assert found.evaluation is not None
     assert set(found.evaluation.tasks) == {"boolq", "hellaswag"}
+    (data / "boolq/dev.jsonl").write_text("{")
     for options, words in (
         ([str(model)], "--suite is missing"),
         ([str(model), "--suite", "tinyllama"], "--data is missing"),
@@ -157,7 +181,25 @@ def test_a_folder_is_evaluated_without_a_recipe(tmp_path: Path, data: Path) -> N
             "--tasks: mmlu is no task of suite tinyllama; it has: hellaswag",
         ),
         ([str(path), "--suite", "tinyllama"], "--suite is for the folder of a model"),
-        ([str(model), "--suite", "tinylama", "--data", str(data)], "'tinylama' is no suite"),
+        (
+            [str(model), "--suite", "tinylama", "--data", str(data)],
+            "--suite: 'tinylama' is no suite (did you mean 'tinyllama'?)",
+        ),
+        ([str(model), "--suite", "tinyllama", "--data", "absent"], "--data: absent is no folder"),
+        (
+            [str(model), "--suite", "tinyllama", "--data", str(data)],
+            "lacks files of 1 of 7 tasks (above); put them there, or leave these tasks out with "
+            "--tasks hellaswag,openbookqa,winogrande,arc-challenge,arc-easy,boolq",
+        ),
+        (
+            [str(model), "--suite", "tinyllama", "--data", str(data), "--limit", "0"],
+            "--limit: 0 is no number of items",
+        ),
+        (
+            [str(model), "--suite", "tinyllama", "--data", str(data), "--tasks", "boolq"],
+            "error: benchmarks.boolq.paths: ",
+        ),
     ):
         done = CliRunner().invoke(app, ["evaluate", *options])
         assert done.exit_code == 2 and words in done.output, (options, done.output)
+        assert "recipe." not in done.output and ".yaml" not in done.output.replace(str(path), "")

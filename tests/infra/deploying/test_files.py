@@ -37,16 +37,65 @@ def manifests() -> list[Any]:
     ]
 
 
+def templates(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    spec = manifest.get("spec", {})
+    groups = [spec, spec.get("headGroupSpec", {}), *spec.get("workerGroupSpecs", ())]
+    return [group["template"] for group in groups if "template" in group]
+
+
 def pods() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Every pod's labels and specification."""
     for file in KUBERNETES:
         for one in documents(file):
-            if "template" in one.get("spec", {}):
-                template = one["spec"]["template"]
+            for template in templates(one):
                 yield template.get("metadata", {}).get("labels", {}), template["spec"]
 
 
-@pytest.mark.parametrize("manifest", manifests())
+def is_of_kubernetes(manifest: dict[str, Any]) -> bool:
+    return not manifest["apiVersion"].startswith("ray.io/")
+
+
+def test_kuberay_takes_the_ray_cluster() -> None:
+    """Its own schema for the cluster, and that of Kubernetes for each pod."""
+    (cluster,) = documents(INFRA / "k8s/ray.yaml")
+    schema = json.loads(Path(__file__).with_name("raycluster-spec.json").read_text("utf-8"))
+    validator = jsonschema.Draft7Validator(schema)
+    assert (cluster["apiVersion"], cluster["kind"]) == ("ray.io/v1", "RayCluster")
+    assert not list(validator.iter_errors(cluster["spec"]))
+    assert list(validator.iter_errors(cluster["spec"] | {"headGroup": {}}))  # it is looked at
+    assert len(templates(cluster)) == 2
+    for template in templates(cluster):
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}} | {
+            "spec": template["spec"]
+        }
+        kubernetes_validate.validate(pod, "1.31", strict=True)
+        (container,) = template["spec"]["containers"]
+        known = {variable["name"]: variable for variable in container["env"]}
+        assert known["RAY_AUTH_MODE"]["value"] == "token"
+        assert "secretKeyRef" in known["RAY_AUTH_TOKEN"]["valueFrom"]
+        assert template["spec"]["securityContext"]["runAsNonRoot"]
+    pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert f"ray=={cluster['spec']['rayVersion']}" in pinned
+
+
+def test_ray_takes_the_file_of_its_launcher() -> None:
+    ray = pytest.importorskip("ray.autoscaler", reason="Ray is not installed")
+    schema = json.loads(Path(ray.__file__).with_name("ray-schema.json").read_text("utf-8"))
+    validator = jsonschema.Draft7Validator(schema)
+    cluster = yaml.safe_load((INFRA / "ray.yaml").read_text(encoding="utf-8"))
+    assert not list(validator.iter_errors(cluster))
+    assert list(validator.iter_errors(cluster | {"workers": 2}))
+    for part in ("head", "worker"):
+        *_, start = cluster[f"{part}_start_ray_commands"]
+        assert "RAY_AUTH_MODE=token" in start and "--disable-usage-stats" in start
+    assert any(
+        "constraints.txt" in command and "ray" in command for command in cluster["setup_commands"]
+    )
+
+
+@pytest.mark.parametrize(
+    "manifest", [one for one in manifests() if is_of_kubernetes(one.values[0])]
+)
 def test_kubernetes_takes_the_manifests(manifest: dict[str, Any]) -> None:
     kubernetes_validate.validate(manifest, "1.31", strict=True)
     with pytest.raises(kubernetes_validate.ValidationError):  # the schema is looked at
@@ -71,8 +120,20 @@ def test_what_kubernetes_manifests_name_is_there() -> None:
         for container in pod["containers"]:
             assert {mount["name"] for mount in container.get("volumeMounts", ())} <= volumes
             assert "limits" in container["resources"]
-    own = [pod for label, pod in pods() if label.get("app") in ("puna-server", "puna-worker")]
-    assert len(own) == 2 and all(pod["securityContext"]["runAsNonRoot"] for pod in own)
+
+
+def test_no_pod_may_do_more_than_it_needs() -> None:
+    for labels, pod in pods():
+        assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["runAsUser"] > 0
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+            }
+        # the worker makes training's jobs
+        asks_kubernetes = labels.get("app") == "puna-worker"
+        assert asks_kubernetes or pod["automountServiceAccountToken"] is False
 
 
 def test_compose_takes_the_file() -> None:

@@ -116,6 +116,20 @@ def test_answers_that_are_generated(tmp_path: Path) -> None:
     (tmp_path / "1.json").write_text(json.dumps(problem, indent=4))
     (item,) = read("math", tmp_path / "1.json")
     assert (item.accepted, item.group) == (("\\frac{1}{2}",), "number_theory")
+    of_folders = []
+    for folder in ("number_theory", "algebra"):
+        for number in (7, 1):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            kind = folder.replace("_", " ").title()
+            of_folders.append(tmp_path / folder / f"{number}.json")
+            of_folders[-1].write_text(json.dumps(problem | {"type": kind}, indent=4))
+    files = BenchmarkFiles(format="math", paths=("math/test/*/*.json",))
+    assert [item.id for item in read_items("math", files, of_folders)] == [
+        "number_theory/7",
+        "number_theory/1",
+        "algebra/7",
+        "algebra/1",
+    ], "as published: a folder for each type, a file for each problem"
     (tmp_path / "2.json").write_text(json.dumps(problem | {"solution": "none"}))
     assert "no \\boxed{}" in read("math", tmp_path / "2.json")[0].problem
 
@@ -183,3 +197,49 @@ def test_commonsenseqa_lists_its_choices(tmp_path: Path) -> None:
     assert prompt(item, style) == "Question: Where?\nA. here\nB. there\nAnswer:"
     with pytest.raises(BenchmarkError, match="lacks the texts of the choices"):
         both("commonsenseqa", {"query": "q", "choices": ["A", "B"], "gold": 0}, tmp_path)
+
+
+LABELLED: dict[Format, tuple[dict[str, str], str, int]] = {
+    "piqa": ({"goal": "q", "sol1": "ice", "sol2": "fire"}, "0\n1\n", 1),
+    "siqa": (
+        {"context": "c", "question": "Why?", "answerA": "a", "answerB": "b", "answerC": "d"},
+        "1\n3\n",
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("format", LABELLED)
+def test_answers_may_be_in_a_file_of_their_own(format: Format, tmp_path: Path) -> None:
+    row, labels, second = LABELLED[format]
+    questions, answers = tmp_path / "dev.jsonl", tmp_path / "dev-labels.lst"
+    questions.write_text(f"{json.dumps(row)}\n" * 2)
+    answers.write_text(labels)
+    benchmark = Benchmark(format=format, paths=("q",))
+    items = read_items("b", benchmark, [questions, answers])
+    assert [(item.id, item.answer) for item in items] == [("0", 0), ("1", second)]
+    answers.write_text(labels + "1\n")
+    with pytest.raises(BenchmarkError, match=r"has 3 answers, and dev.jsonl has 2 questions"):
+        read_items("b", benchmark, [questions, answers])
+    with pytest.raises(BenchmarkError, match=r"answers to dev.jsonl, which is not among"):
+        read_items("b", benchmark, [answers])
+
+
+def test_races_own_files_have_several_questions_each(tmp_path: Path) -> None:
+    passage = {
+        "article": "It rained.",
+        "questions": ["Did it?", "When?"],
+        "options": [["yes", "no", "a", "b"], ["now", "then", "c", "d"]],
+        "answers": ["A", "B"],
+        "id": "high1.txt",
+    }
+    paths = [tmp_path / "1.txt", tmp_path / "2.txt"]
+    for path in paths:
+        path.write_text(json.dumps(passage))
+    items = read_items("b", Benchmark(format="race", paths=("q",)), paths)
+    assert [item.id for item in items] == ["1/0", "1/1", "2/0", "2/1"]
+    assert [item.answer for item in items] == [0, 1, 0, 1]
+    assert items[1].question == "It rained.\nQ: When?" and items[1].choices[0] == "now"
+    paths[0].write_text(json.dumps(passage | {"answers": ["A"]}))
+    with pytest.raises(BenchmarkError, match=r"1\.txt: 2 questions and 1 answers"):
+        read_items("b", Benchmark(format="race", paths=("q",)), paths)

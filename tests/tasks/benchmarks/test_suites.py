@@ -64,13 +64,13 @@ def test_published_figures_stand_beside_the_metric_that_they_are_of() -> None:
     about = {"shots": 0, "bos": True, "metric": "acc_norm", "suite": "tinyllama"}
     row = {"acc": 0.5, "acc_norm": 0.6, "acc_norm_stderr": 0.01, "n": 1000, "about": about}
     found = published([{}, row], "hellaswag", "acc_norm")
-    assert found["TinyLlama-1.1B (3T tokens)"] == pytest.approx(0.592)
+    assert found["TinyLlama v1.1 (2T tokens)"] == pytest.approx(0.6147)
     assert published([row], "hellaswag", "acc") == {} == published([row], "other", "acc_norm")
     assert counting(row) == ["acc_norm"] and counting({**row, "about": None}) == ["acc"]
     assert counting({"acc_norm": 0.5}) == ["acc_norm"]
     assert asked_words(row, "acc_norm") == "0 shots, BOS, harness"
     (source,) = sources_of([row, {"n": 1}, row])
-    assert source.startswith("Published figures of suite tinyllama: TinyLlama's EVAL.md")
+    assert source.startswith("Published figures of suite tinyllama: model card of TinyLlama")
     assert score_words(row | {"chance": 0.25}, "acc_norm") == "0.600 ± 0.010"
     assert score_words(row | {"chance": 0.59}, "acc_norm") == "0.600 ± 0.010 (chance)"
 
@@ -114,4 +114,4 @@ def test_a_file_of_another_version_is_refused_and_another_number_of_items_told(
     path.rename(other)
     pin = Pin(str(other), other.name, sha256, other.stat().st_size)
     (fault,) = faults(parameters, {"benchmarks.arc-easy.paths": (pin,)}, Access(tmp_path / "c"))
-    assert not fault.certain and "1 items, the published data set has 2,376" in fault.what
+    assert not fault.certain and "numbers of items: arc-easy of 2,376 (here 1)" in fault.what

@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from infra.stage import StageError
 from tasks.checkpoints import llama2c
 from tasks.checkpoints.base import open_base
-from tasks.checkpoints.llama2c_header import config_of, files_of
+from tasks.checkpoints.base_config import config_of
+from tasks.checkpoints.llama2c_header import files_of
 from tests.tasks.checkpoints.samples import llama2c_pieces, sentencepiece_base, write_llama2c
 
 

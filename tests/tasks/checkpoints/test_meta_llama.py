@@ -14,9 +14,13 @@ import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
 
+from flows.cli import app
 from infra.stage import StageError
 from tasks.checkpoints.base import open_base
+from tasks.checkpoints.base_config import config_of
+from tasks.checkpoints.meta_llama import stated_hidden
 from tests.tasks.checkpoints.test_llama2c import reference_logits
 from tests.tasks.checkpoints.test_sentencepiece_model import trained, write
 
@@ -133,6 +137,7 @@ def test_positions_are_those_of_the_generation(
     [
         ({"dim": "16"}, "dim is '16', not a size"),
         ({"n_layers": 3}, r"lacks layers.2.attention.wq.weight, which params.json calls for"),
+        ({"n_layers": 1}, r"has layers.1.attention.\S+, which params.json has no place for"),
         ({"n_kv_heads": 4}, r"layers.0.attention.wk.weight has the shape \(8, 16\)"),
         ({"n_heads": 3}, "3 heads .* do not divide dim 16"),
         ({"vocab_size": 32_000}, "states a vocabulary of 32,000"),
@@ -142,8 +147,10 @@ def test_positions_are_those_of_the_generation(
 def test_parameters_that_the_shards_deny_are_refused(
     tmp_path: Path, parameters: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(StageError, match=message):
-        open_base(write_meta(tmp_path / "it", **parameters), tmp_path)
+    source = write_meta(tmp_path / "it", **parameters)
+    for weights in (False, True):  # as a plan looks at it, and as a run does
+        with pytest.raises(StageError, match=message):
+            open_base(source, tmp_path / "scratch", weights=weights)
 
 
 class Runs:
@@ -179,3 +186,51 @@ def test_damaged_folders_are_refused_and_no_pickle_runs(
     (source / "tokenizer.model").unlink()
     with pytest.raises(StageError, match="LLaMA-1's download keeps it one folder up"):
         open_base(source, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("stated", "hidden"),
+    [
+        ({"dim": 4096, "multiple_of": 256}, 11_008),  # LLaMA-7B
+        ({"dim": 8192, "multiple_of": 4096, "ffn_dim_multiplier": 1.3}, 28_672),  # Llama-2-70B
+        ({"dim": 4096, "multiple_of": 1024, "ffn_dim_multiplier": 1.3}, 14_336),  # Llama-3-8B
+    ],
+)
+def test_the_width_of_the_mlps_is_that_of_published_models(
+    tmp_path: Path, stated: dict[str, Any], hidden: int
+) -> None:
+    (tmp_path / "params.json").write_text(json.dumps(stated))
+    assert stated_hidden(tmp_path) == hidden
+
+
+def test_the_configuration_is_known_without_the_weights(tmp_path: Path) -> None:
+    source = write_meta(tmp_path / "7B", ffn_dim_multiplier=0.5)
+    written = json.loads((open_base(source, tmp_path) / "config.json").read_text())
+    planned = config_of(source)
+    same = {"bos_token_id": None, "eos_token_id": None, "dtype": "", "torch_dtype": ""}
+    assert planned is not None and planned | same == written | same
+    (source / "tokenizer.model").unlink()
+    assert config_of(source) is None  # which the stage reports
+
+
+def test_a_plan_needs_no_shape(tmp_path: Path) -> None:
+    source = write_meta(tmp_path / "7B", ffn_dim_multiplier=0.5)
+    (tmp_path / "text.jsonl").write_text('{"text": "one"}\n')
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"""
+name: meta
+sources: {{zh: {{ingest: {{format: jsonl, paths: [text.jsonl]}}, category: zh}}}}
+tokenizer: {{base: "{source}"}}
+model: {{base: "{source}"}}
+binning: {{sequence_length: 32}}
+training: {{batch: 1K, phases: [{{name: one, tokens: 64K}}]}}
+"""
+    )
+    given = ["plan", str(recipe), "--store", str(tmp_path / "s"), "--json"]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 0, done.output
+    opened = open_base(source, tmp_path)
+    weights = AutoModelForCausalLM.from_pretrained(opened).parameters()
+    found = json.loads(done.stdout)["training"]
+    assert found.get("parameters") == sum(tensor.numel() for tensor in weights), found

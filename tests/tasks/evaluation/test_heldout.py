@@ -14,9 +14,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Group
 from rich.table import Table
 
-from flows.monitoring.console import score_table
+from flows.monitoring.score_table import score_table
 from infra.engine.launch import LaunchError, launch
 from infra.stage import StageError
 from infra.store import Artifact
@@ -42,9 +43,11 @@ def reported(scores: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
     return [row for row in texts if row[1] == "bits_per_byte"]
 
 
-def cells_of(table: Table | None) -> list[list[str]]:
-    """The cells of a table printed on the terminal, by row."""
-    assert table is not None
+def cells_of(printed: Group | None) -> list[list[str]]:
+    """The cells of the table printed on the terminal, by row."""
+    assert printed is not None
+    table = printed.renderables[0]
+    assert isinstance(table, Table)
     return [
         list(row) for row in zip(*(map(str, column.cells) for column in table.columns), strict=True)
     ]

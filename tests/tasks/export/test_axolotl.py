@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from flows.cli import app
 from infra.stage import StageError
 from tasks.export.axolotl import Configuration, configuration, write, write_documents
 from tasks.training.stage import TrainingParameters
@@ -140,3 +142,16 @@ def test_documents_lose_nothing(tmp_path: Path) -> None:
         out = tmp_path / "out" / "web.jsonl"
         assert write_documents([given], out, segments=segments) == 2
         assert [json.loads(line) for line in out.read_text().splitlines()] == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--to", "axolotl"], "add --recipe FILE, the recipe of the phase"),
+        (["--recipe", "r.yaml"], "add --to axolotl"),
+        (["--to", "trl", "--recipe", "r.yaml"], "--to trl: is not known; write --to axolotl"),
+    ],
+)
+def test_options_that_do_not_go_together(options: list[str], told: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["export", "training/one", str(tmp_path / "out"), *options])
+    assert done.exit_code == 2 and told in done.output

@@ -15,6 +15,7 @@ import random
 import zlib
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -161,6 +162,9 @@ class Input:
     level: str
 
 
+_gzip = partial(gzip.compress, mtime=0)  # which would be the time of day
+
+
 def edited(data: bytes, level: str, draw: random.Random) -> bytes:
     """One to five random edits."""
     changed = bytearray(data)
@@ -186,9 +190,7 @@ def edited(data: bytes, level: str, draw: random.Random) -> bytes:
 
 
 def _compressed(data: bytes, draw: random.Random) -> bytes:
-    return draw.choice(
-        (gzip.compress, gzip.compress, zstandard.ZstdCompressor().compress, bz2.compress)
-    )(data)
+    return draw.choice((_gzip, _gzip, zstandard.ZstdCompressor().compress, bz2.compress))(data)
 
 
 def _coded(body: bytes, draw: random.Random) -> tuple[str, bytes]:
@@ -197,7 +199,7 @@ def _coded(body: bytes, draw: random.Random) -> tuple[str, bytes]:
     return draw.choice(
         [
             ("X: y", body),
-            ("Content-Encoding: gzip", gzip.compress(body)),
+            ("Content-Encoding: gzip", _gzip(body)),
             ("Content-Encoding: br", brotli.compress(body, quality=1)),
             ("Content-Encoding: deflate", zlib.compress(body)),
             ("Content-Encoding: zstd", zstandard.ZstdCompressor().compress(body)),

@@ -189,7 +189,7 @@ def test_golden_output(tmp_path: Path) -> None:
         build(tmp_path, {"format": "jsonl"}, [lines]),
     ]
     assert (STAGE.version, [content_digest(one) for one in found]) == (
-        6,
+        7,
         ["758944b0f9153cbf", "7343d9c39da24cd1"],
     )
 

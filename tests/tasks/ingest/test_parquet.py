@@ -19,7 +19,7 @@ from tasks.ingest.fields import FieldTally
 from tasks.ingest.lines import ByteRange
 from tasks.ingest.parquet import Batch, Lost, column_ranges, open_parquet, read_batches, row_groups
 from tasks.ingest.parquet_columns import Columns, WrongColumns, columns_of, leaf_names
-from tasks.ingest.raw_documents import Unreadable
+from tasks.ingest.raw_documents import Unreadable, iso_date
 from tasks.ingest.readers import document_id
 from tasks.ingest.stage import JsonlFields
 
@@ -162,6 +162,29 @@ def test_dates_become_iso(tmp_path: Path) -> None:
     for column, wanted in given:
         path = written(tmp_path, pa.table({"text": ["a", "b", "c"], "date": column}))
         assert [row["date"] for row in rows_of(path)] == wanted
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["2024-02-03", "2023-12-31"],
+        ["2024-02-03", "2024-02/03"],
+        ["2024-02-03T04:05:06Z", "2024-02-03T04:05:07Z"],
+        ["2024-02-03T04:05:06Z", "2024-02-03T04:05:0:Z"],
+        ["2024-02-03T04:05:06Z", "2024-02-03 04:05:06Z"],
+        ["2024-02-03T04:05:06", "2024-02-03T04:05:0/"],
+        ["2024-02-03T04:05:06", "\u4e2d\u6587\u4e2d\u6587\u4e2d\u6587x"],
+        ["2024-02-03T04:05:06+01:00", "2024-02-03T04:05"],
+        ["2024-02-03", None],
+        ["2024-02-03", "2024-02-0\u0663"],
+    ],
+)
+def test_dates_of_a_column_are_those_of_its_values(
+    tmp_path: Path, values: list[str | None]
+) -> None:
+    for column in ([*values, values[0]], [values[0], values[0], values[1]]):
+        path = written(tmp_path, pa.table({"text": ["a", "b", "c"], "date": column}))
+        assert [row["date"] for row in rows_of(path)] == [iso_date(one or "") for one in column]
 
 
 def test_nested_columns(tmp_path: Path) -> None:

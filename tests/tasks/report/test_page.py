@@ -61,7 +61,7 @@ def test_a_clean_run_has_nothing_to_read_first(tmp_path: Path) -> None:
         ({"loss": 11.0}, "Phase inject has diverged: its last loss is 11.00 nats a token"),
         ({"loss": float("nan")}, "Phase inject has diverged"),
         ({"few": True}, "heldout/web-zh is scored on 45 documents with 6,839 characters, too few"),
-        ({"decontaminated": ()}, "was not decontaminated against exam: items of it may"),
+        ({"decontaminated": ()}, "3 of the 100 items of exam were found in"),
     ],
 )
 def test_what_a_reader_must_know_is_said_in_words(

@@ -14,9 +14,12 @@ from infra.store import Artifact
 from infra.store.backends import open_directory
 from infra.store.manifest import Manifest
 from tasks.benchmarks.samples import paired_ratio
+from tasks.report.blocks import Text
+from tasks.report.scorecard import scorecard
 from tasks.scorecard.compare import quantile, share_below
-from tasks.scorecard.scores import Change, changes
+from tasks.scorecard.scores import Change, changes, unmatched
 from tasks.scorecard.stage import ScorecardParameters
+from tests.tasks.report.sample_run import CARD
 
 
 def evaluation(
@@ -103,6 +106,39 @@ def test_the_metric_that_a_benchmark_names_is_judged_alone(tmp_path: Path) -> No
         ("quiz", "acc_norm", -0.25),
         ("sums", "exact_match", 0.0),
     ]
+
+
+def test_scores_that_only_one_evaluation_has_are_told(tmp_path: Path) -> None:
+    rows = [
+        {
+            "quiz": {"acc": 0.5, "n": 4},
+            "quiz/group": {"acc": 0.5, "n": 2},
+            "lost": {"acc": 0.5, "acc_norm": 0.5, "n": 4},
+            "heldout/web": {"bits_per_byte": 1.0},
+        },
+        {
+            "quiz": {"acc": 0.5, "n": 4},
+            "new": {"acc": 0.5, "n": 4},
+            "heldout/web": {"bits_per_byte": None, "reason": "no text"},
+            "long-text/web": {"bits_per_byte": 1.0},
+        },
+    ]
+    before, now = (evaluation(tmp_path, f"{n}", row, {}) for n, row in enumerate(rows))
+    assert [change.row for change in changes(before, now, ScorecardParameters())] == ["quiz"]
+    alone = unmatched(before, now)
+    assert alone == {
+        "promoted": ["lost (acc)", "heldout/web (bits_per_byte)"],
+        "now": ["new (acc)"],
+    }
+    card = CARD | {"unmatched": alone}
+    page = scorecard({"scorecard": card})
+    assert page is not None
+    told = [block.text for block in page.blocks if isinstance(block, Text)]
+    assert (
+        "Not compared, as only the promoted model has them: lost (acc), heldout/web "
+        "(bits_per_byte)." in told
+    )
+    assert "Not compared, as only the last phase has them: new (acc)." in told
 
 
 def test_bits_per_byte_fall_when_they_rise(tmp_path: Path) -> None:

@@ -1,0 +1,127 @@
+"""A Ray cluster of two nodes on this machine: a head, and a second node that tests kill.
+
+Each node is what `ray start` makes, with a folder, a raylet and workers of its own; the nodes have
+one CPU each, so that two workers are on two nodes. `SECOND` is a resource of the second node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+import pytest
+
+MARK = "PUNA_TEST_RAY"
+SECOND = "second"
+
+
+class RayNodes:
+    """See the module docstring. A context manager; nothing is left afterwards."""
+
+    def __init__(self) -> None:
+        self._mark = secrets.token_hex(8)
+        self._folder = Path(tempfile.mkdtemp(prefix="puna-test-ray-", dir="/tmp"))
+        self.token = self._folder / "token"
+        self.token.write_text(secrets.token_hex(32))
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._client_port = free.getsockname()[1]
+        self.client = f"ray://127.0.0.1:{self._client_port}"
+        self.address = ""
+
+    def __enter__(self) -> Self:
+        try:
+            client = f"--ray-client-server-port={self._client_port}"
+            self._start("head", "--head", "--port=0", "--include-dashboard=false", client)
+            self.address = (self._folder / "head" / "ray_current_cluster").read_text().strip()
+            self.start_second()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while found := self._processes():
+            _kill(found)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def known_to(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Give this process the cluster's token."""
+        monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+        monkeypatch.setenv("RAY_AUTH_MODE", "token")
+        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(self.token))
+
+    @staticmethod
+    def head_node(ray: Any) -> str:
+        """Id of the head's node."""
+        return next(n["NodeID"] for n in ray.nodes() if n["Alive"] and SECOND not in n["Resources"])
+
+    def start_second(self) -> None:
+        """Start the second node; it joins at once."""
+        resources = json.dumps({SECOND: 4})
+        self._start(
+            f"second-{secrets.token_hex(2)}",
+            f"--address={self.address}",
+            f"--resources={resources}",
+        )
+
+    def kill_second(self) -> int:
+        """`kill -9` of the second node's raylet, workers and agents; how many they were."""
+        found = self._processes("second")
+        _kill(found)
+        return len(found)
+
+    def _start(self, name: str, *words: str) -> None:
+        folder = self._folder / name
+        folder.mkdir()
+        environment = {
+            **os.environ,
+            MARK: f"{self._mark}-{name}",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(self.token),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "PYTHONPATH": str(Path(__file__).resolve().parents[2]),  # functions of tests
+            # a dead node is noticed in 5 s instead of 15
+            "RAY_health_check_period_ms": "1000",
+            "RAY_health_check_failure_threshold": "3",
+        }
+        environment.pop("RAY_AUTH_TOKEN", None)
+        command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start"]
+        options = ["--num-cpus=1", "--num-gpus=0", "--object-store-memory=83886080"]
+        if "--head" in words:
+            options.append(f"--temp-dir={folder}")
+        done = subprocess.run(
+            [*command, *words, *options, "--disable-usage-stats"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def _processes(self, name: str = "") -> set[psutil.Process]:
+        found: set[psutil.Process] = set()
+        wanted = f"{self._mark}-{name}"
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                marked: str = process.environ().get(MARK, "")
+                if marked.startswith(wanted) and process.status() != psutil.STATUS_ZOMBIE:
+                    found |= {process, *process.children(recursive=True)}
+        return found
+
+
+def _kill(processes: set[psutil.Process]) -> Any:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(list(processes), timeout=1)
