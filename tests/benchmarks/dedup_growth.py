@@ -267,9 +267,11 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
     rows = sorted(rows, key=lambda row: row["documents"])
     documents = [row["documents"] for row in rows]
     figure, (time_, space) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    time_.loglog(documents, [r["predicted_processor_s"] for r in rows], "--", label="predicted")
-    time_.loglog(documents, [r["processor_s"] for r in rows], "o-", label="measured")
-    time_.loglog(documents, [r["wall_s"] for r in rows], "s:", label="measured, wall clock")
+    time_.loglog(
+        documents, [r["predicted_processor_s"] for r in rows], "--", label="processor, predicted"
+    )
+    time_.loglog(documents, [r["processor_s"] for r in rows], "o-", label="processor, measured")
+    time_.loglog(documents, [r["wall_s"] for r in rows], "s:", label="wall clock, busy machine")
     time_.set(xlabel="documents", ylabel="seconds", title="Deduplication, two cores")
     time_.legend(frameon=False)
     space.semilogx(documents, [r["memory_bytes"] / 1e6 for r in rows], "o-", label="measured")

@@ -289,7 +289,8 @@ def _unfit(
             said.append(
                 f"{work.id}: one process needs {in_bytes(work.one_process_bytes)} for "
                 f"{work.documents:,.0f} documents, a node has {in_bytes(cluster.memory)}: take a "
-                "node with more memory, or fewer documents a run (dedup.history between them)"
+                "node with more memory, or fewer documents a run (earlier ones in dedup.history, "
+                "which holds survivors alone)"
             )
         if work.stage == DEDUP.name and work.documents > grouping.MOST_DOCUMENTS:
             said.append(

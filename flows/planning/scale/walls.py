@@ -207,6 +207,6 @@ class Timed:
                 DISK: "faster disks, or more of them",
             }[what]
         return (
-            "no number of nodes helps: take fewer documents a run (one crawl, or a share of it, at "
-            "a time, with dedup.history between them)"
+            "no number of nodes helps: fewer documents a run (one crawl, with earlier ones in "
+            "dedup.history, which holds survivors alone), in fewer and larger parts"
         )
