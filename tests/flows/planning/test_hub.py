@@ -155,6 +155,7 @@ def test_a_base_in_the_hubs_cache_needs_no_network(
 
 def test_a_folder_here_comes_before_the_hub(recipe: Path) -> None:
     folder = write_base(recipe.parent / "org" / "base")
+    (folder / "tokenizer_config.json").write_text('{"eos_token": "piece 0"}')  # scores begin at it
     found = pins(plan(recipe), "model/main", "base")
     assert str(folder / "config.json") in [pin.path for pin in found]
 
