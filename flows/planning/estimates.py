@@ -100,6 +100,19 @@ def _scaled(step: Step, like: Artifact, ratio: float, tokens: Mapping[str, int |
     )
 
 
+def _reads_alike(step: Step, manifest: Manifest) -> bool:
+    """Whether both read the same kinds of things: a model that was made from nothing says nothing
+    of one that is made from a base, of a thousand times the bytes.
+    """
+    planned = {role for role, given in step.node.inputs.items() if given} | (
+        {"base"} & {*step.pins}
+    )
+    made = {role for role, given in manifest.inputs.items() if given} | (
+        {"base"} & {*manifest.pins}
+    )
+    return planned == made
+
+
 def _reads(step: Step, plan: Plan, found: Mapping[str, Estimate]) -> int | None:
     """Bytes that a step will read; None where those of an input are not known."""
     total = _pinned(step.pins.values())

@@ -15,6 +15,7 @@ from flows.planning.request import RunRequest
 from infra.engine import EngineConfig
 from infra.store import Store
 from tests.end_to_end.direct import run_direct
+from tests.small_base import write_base
 
 RECIPE = """\
 name: r
@@ -77,3 +78,22 @@ def test_of_several_the_closest_size_speaks(recipe: Path) -> None:
     for documents, closest in ((30, 20), (150, 200)):
         write(recipe.parent / "a.jsonl", documents)
         assert planned(recipe)[1]["ingest/web"].like == made[closest].identity
+
+
+def test_a_model_from_nothing_says_nothing_of_one_from_a_base(recipe: Path) -> None:
+    made = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 64,
+    }
+    text = recipe.read_text()
+    recipe.write_text(f"{text}tokenizer: {{train: {{size: 270}}}}\nmodel: {{create: {made}}}\n")
+    run_direct(recipe, recipe.parent / "store", EngineConfig(kind="inline"), until="model")
+    write_base(recipe.parent / "base")
+    recipe.write_text(f"{text}tokenizer: {{base: base}}\nmodel: {{base: base}}\n")
+    prepared, found = planned(recipe)
+    assert prepared.plan.steps["model/main"].state == "run"
+    assert "model/main" not in found
