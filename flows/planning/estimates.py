@@ -54,7 +54,8 @@ def estimates(plan: Plan, store: Store, phases: Sequence[PhaseFacts] = ()) -> di
         judged = [
             (abs(math.log(max(reads, 1) / max(read, 1))), read, artifact)
             for artifact in earlier(step, plan.recipe, store)
-            if (read := _read_by(artifact.manifest, store)) is not None
+            if _reads_alike(step, artifact.manifest)
+            and (read := _read_by(artifact.manifest, store)) is not None
         ]
         if judged:
             _, read, like = min(judged, key=lambda entry: (entry[0], entry[2].version))
