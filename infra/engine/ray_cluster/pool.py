@@ -370,15 +370,22 @@ class Pool:
             return True
         if has_some:
             return False
-        for worker in self._workers:
+        for worker in list(self._workers):
             theirs = self._waiting.get(worker.size)
             oldest = theirs[0].number if theirs else math.inf
-            if worker.ready and worker.job is None and oldest > number:
+            idles = worker.ready and worker.job is None and oldest > number
+            if idles and self._could_hold(worker.node, size):
                 self._workers.remove(worker)
                 self._kill(worker)
                 if self._fits(size):
                     return True
         return not self._workers  # the cluster may grow
+
+    def _could_hold(self, id: str, size: Resources) -> bool:
+        """Whether a node would hold a worker of a size, were nothing else on it."""
+        return any(
+            _fitting(size, node["Resources"]) for node in self._nodes() if node["NodeID"] == id
+        )
 
     def _fits(self, size: Resources) -> bool:
         if self._config.workers != "auto":
@@ -386,14 +393,14 @@ class Pool:
                 return False
             if not self.connection.local:
                 return True  # the cluster may grow: its autoscaler sees workers without a node
-        free: dict[str, float] = {}
-        for node in self._nodes():
-            for name, amount in node["Resources"].items():
-                free[name] = free.get(name, 0) + amount
-        for worker in self._workers:
-            for name, amount in worker.size.amounts().items():
-                free[name] = free.get(name, 0) - amount
-        return all(free.get(name, 0) >= amount for name, amount in size.amounts().items())
+        free = {node["NodeID"]: dict(node["Resources"]) for node in self._nodes()}
+        for worker in sorted(self._workers, key=lambda worker: not worker.ready):
+            # where one that still starts will be is Ray's choice
+            could = (id for id, room in free.items() if _fitting(worker.size, room) > 0)
+            place = worker.node if worker.node in free else next(could, None)
+            for name, amount in worker.size.amounts().items() if place else ():
+                free[place][name] = free[place].get(name, 0) - amount
+        return any(_fitting(size, room) > 0 for room in free.values())
 
     def _start(self, size: Resources, stage: str) -> _Worker:
         options: dict[str, Any] = {"num_cpus": size.cpus, "scheduling_strategy": "SPREAD"}
