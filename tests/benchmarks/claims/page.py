@@ -183,7 +183,7 @@ def drawn(found: Found, file: Path) -> None:
     axes.set(xlim=(-limit, limit), ylim=(len(rows) - 0.4, -0.6))
     axes.set_xlabel(
         "gain of the first arm with its 95 % interval, % of the other's score\n"
-        "← the reverse          the claim holds →"
+        "← the reverse   |   the claim holds →"
     )
     axes.grid(axis="x", alpha=0.3)
     for side in ("top", "right", "left"):
