@@ -167,7 +167,7 @@ def attempt(directory: Directory, write: Write, number: int, name: str, at: floa
     return number
 
 
-def race(
+def assert_one_wins(
     pool: Executor, writers: int, directory: Directory, write: Write, turns: int, ahead_s: float
 ) -> None:
     """Have so many write the same names at once; one of them wins each."""
@@ -194,7 +194,7 @@ def test_of_many_writers_exactly_one_wins(
         )[0],
     )
     with ThreadPoolExecutor(WRITERS) as pool:
-        race(pool, WRITERS, directory, write, turns=5, ahead_s=0.0)
+        assert_one_wins(pool, WRITERS, directory, write, turns=5, ahead_s=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +211,7 @@ def processes() -> Iterator[ProcessPoolExecutor]:
 def test_of_many_processes_exactly_one_wins(
     directory: Directory, write: Write, processes: ProcessPoolExecutor
 ) -> None:
-    race(processes, PROCESSES, directory, write, turns=4, ahead_s=0.02)
+    assert_one_wins(processes, PROCESSES, directory, write, turns=4, ahead_s=0.02)
 
 
 class LooksFirst(MemoryFileSystem):
