@@ -20,6 +20,7 @@ from infra.remote.locations import is_remote
 from infra.stage import JSON, Pin, Stage, StageError
 from infra.store.artifact import Artifact
 from infra.store.attempt import Attempt, Shard
+from infra.store.exchange import Exchange
 
 ShardFunction = Callable[[Any, Shard], dict[str, JSON]]
 Progress = Callable[[float, float, str], None]
@@ -129,10 +130,15 @@ class Context:
         return {key: done[key]["result"] for key in items}
 
     def scratch(self) -> Path:
-        """A local folder for checkpoints and spill files. It survives a kill and is removed at
-        commit.
+        """A local folder for checkpoints and spill files of this process. It survives a kill and is
+        removed at commit. Workers see `exchange`.
         """
         return self.attempt.scratch()
+
+    @property
+    def exchange(self) -> Exchange:
+        """What workers write for one another: they may be on several machines."""
+        return self.attempt.exchange
 
     @contextlib.contextmanager
     def record(self, name: str) -> Iterator[Path]:
