@@ -7,13 +7,16 @@ costs nothing: it is fetched when it is opened, or its path asked for as a strin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PosixPath
 from typing import Any, Self
 
 from infra.remote import holding
 from infra.remote.access import Access
 from infra.remote.errors import Changed, NoSuchObject
+from infra.remote.locations import is_remote
 from infra.stage import Pin
 
 Blame = Callable[[Exception], Exception]
@@ -98,3 +101,32 @@ class HeldFolder(PosixPath):
         if self._copies is None:
             return PosixPath, self.parts
         return type(self).of, self._copies
+
+
+def held(pin: Pin, access: Access) -> Path:
+    """A path of what is pinned: a local file's own, that of a copy for one on another machine."""
+    if not is_remote(pin.path):
+        return Path(pin.path)
+    return Held.of(pin, access, f"pinned/{_key([pin])}/{_inside(pin.name)}")
+
+
+def held_folder(pins: Sequence[Pin], access: Access) -> Path:
+    """A folder with copies of objects on other machines, named as their pins."""
+    files = {str(_inside(pin.name)): pin for pin in pins}
+    folder = os.path.commonpath([Path(name).parent for name in files])
+    return HeldFolder.of(files, access, f"pinned/{_key(pins)}", folder)
+
+
+def _inside(name: str) -> Path:
+    """A pin's name as a path below another folder; a key of S3 may have `..` in it."""
+    return Path(*([part for part in name.split("/") if part not in ("", ".", "..")] or ["file"]))
+
+
+def _key(pins: Sequence[Pin]) -> str:
+    known = "\0".join(f"{pin.path}\0{pin.sha256 or pin.identity}" for pin in pins)
+    return hashlib.sha256(known.encode()).hexdigest()[:16]
+
+
+def place_of(path: Path) -> str:
+    """Where a file is, by a name that is the same on every machine."""
+    return path.pin.path if isinstance(path, Held) and path._copy else str(path)

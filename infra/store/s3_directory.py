@@ -166,7 +166,7 @@ class S3Directory(Directory):
         manifests = [found for found in names if found.rpartition("/")[2] == "manifest.json"]
         s3_objects.delete_all(prefix, manifests, self.access)
         s3_objects.delete_all(prefix, [*{*names} - {*manifests}], self.access)
-        (self.child(name) if name else self).clear_scratch()
+        (self.child(name) if name else self)._clear_own_scratch()
 
     def remove_file(self, name: str) -> None:
         """See `Directory`; one request."""
@@ -174,7 +174,8 @@ class S3Directory(Directory):
 
     def scratch(self) -> Path:
         """A folder in the cache, by the folder's own address: it survives a kill and a restart of
-        the machine, and is of this machine alone.
+        the machine, and is of this machine alone. What others are to see is in objects below
+        `scratch/` (`infra.store.exchange`).
         """
         self._scratch.mkdir(parents=True, exist_ok=True)
         return self._scratch
@@ -184,7 +185,13 @@ class S3Directory(Directory):
         return self.access.cache / "scratch" / self.url.removeprefix("s3://")
 
     def clear_scratch(self) -> None:
-        """See `Directory`; with the empty folders above."""
+        """See `Directory`; with the objects below `scratch/`, and the empty folders above."""
+        prefix = self._url("scratch/")
+        names = [*s3_objects.listed(prefix, self.access).sizes]
+        s3_objects.delete_all(prefix, names, self.access)
+        self._clear_own_scratch()
+
+    def _clear_own_scratch(self) -> None:
         shutil.rmtree(self._scratch, ignore_errors=True)
         with contextlib.suppress(OSError):
             for folder in self._scratch.parents:

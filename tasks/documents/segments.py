@@ -108,6 +108,21 @@ def gathered(exchange: Exchange, wanted: Iterable[Buckets], dtype: np.dtype[Any]
     return np.concatenate(slices) if slices else np.empty(0, dtype)
 
 
+def gathered_each(
+    exchange: Exchange, wanted: Sequence[Buckets], dtype: np.dtype[Any]
+) -> Iterator[Records]:
+    """As `gathered`, for each of `wanted` in turn."""
+    edges = list(_edges(exchange, wanted))
+    found = exchange.read(
+        (name, start, stop)
+        for name, starts, stops in edges
+        for start, stop in zip(starts[:, 0].tolist(), stops[:, 0].tolist(), strict=True)
+    )
+    for _, starts, _ in edges:
+        slices = [next(found).view(dtype) for _ in starts]
+        yield np.concatenate([np.empty(0, dtype), *slices])
+
+
 def bucket_of(names: Iterable[str], bucket: int) -> list[Buckets]:
     """One bucket of each of these segments."""
     return [(name, bucket, bucket + 1) for name in names]

@@ -37,6 +37,7 @@ from infra.engine import EngineConfig
 from infra.engine.ray_cluster.engine import Ray
 from infra.engine.ray_cluster.work import result_of
 from infra.store import Artifact
+from infra.store.backends import open_directory
 from infra.store.store import LATEST
 from tests import golden
 from tests.end_to_end.world import write_recipe, write_world
@@ -121,7 +122,7 @@ def main() -> int:
         write_recipe(folder / "world")
         (folder / "world" / "grown.yaml").write_text(golden.GROWN, encoding="utf-8")
         config = EngineConfig(kind="ray", address=nodes.address, timeout_s=120)
-        engine = Ray(config, str(folder / "store"))
+        engine = Ray(config, open_directory(str(folder / "store")))
         check = Check(nodes, engine)
         try:
             for recipe in ("small", "grown"):
