@@ -55,9 +55,7 @@ class Worker:
         return self._process.exitcode
 
 
-def _work(
-    words: Sequence[str], env: dict[str, str], own: list[int], parents: list[int]
-) -> None:
+def _work(words: Sequence[str], env: dict[str, str], own: list[int], parents: list[int]) -> None:
     module, spec = words
     for end in parents:
         os.close(end)
