@@ -12,6 +12,7 @@ import pydantic
 
 from flows.recipe.errors import nearest
 from flows.recipe.evaluated import EvaluationSection, Name, OtherModel
+from flows.recipe.mixing import MixtureSection
 from flows.recipe.suites import Absent
 from infra.engine.config import EngineConfig
 from infra.remote.config import RemoteConfig
@@ -296,6 +297,10 @@ class Recipe(Parameters):
     tokenizer: TokenizerParameters | None = None
     model: ModelParameters | None = None
     binning: BinningParameters | None = None
+    mixtures: dict[Name, MixtureSection] = pydantic.Field(
+        default_factory=dict,
+        description="searches for the shares of a mixture, which phases name: {from: NAME}",
+    )
     training: TrainingSection | None = None
     evaluation: EvaluationSection | None = None
     loop: LoopSection | None = None
@@ -327,6 +332,11 @@ class Recipe(Parameters):
             for category in source.categories():
                 found[category] = (*found.get(category, ()), name)
         return found
+
+    def searched(self) -> dict[str, tuple[str, ...]]:
+        """Name in `mixtures` -> the categories that it proposes shares of."""
+        own = tuple(self.categories())
+        return {name: section.categories or own for name, section in self.mixtures.items()}
 
     def growing(self) -> tuple[str, ...]:
         """The sources of a loop that bring new text: those with a category that are not read

@@ -17,6 +17,7 @@ from flows.recipe.checks.evaluation import (
     check_tasks_exist,
 )
 from flows.recipe.checks.loop import check_loop
+from flows.recipe.checks.mixtures import check_mixtures
 from flows.recipe.checks.models import check_model, check_new_rows, check_phases, check_watched
 from flows.recipe.checks.sources import (
     check_block_lists,
@@ -42,6 +43,7 @@ def problems_between(recipe: Recipe) -> list[str]:
         *check_tasks_exist(recipe),
         *check_model(recipe),
         *check_evaluated_models(recipe),
+        *check_mixtures(recipe),
         *check_phases(recipe),
         *check_language_settings(recipe),
         *check_block_lists(recipe),
