@@ -30,6 +30,8 @@ class SelectedDocument(NamedTuple):
     source: str
     path: str
     at: int
+    repeats: int = 1
+    """How often it is in the bins."""
 
 
 def read(lines: Lines) -> Iterator[SelectedDocument]:
@@ -62,4 +64,8 @@ def _document(line: bytes, source: str, path: str, at: int) -> SelectedDocument:
     name, prompt, text = row["id"], row.get("source", ""), row["target"]
     if not (isinstance(name, str) and isinstance(prompt, str) and isinstance(text, str)):
         raise TypeError("id, source and target are to be text")
-    return SelectedDocument(name, prompt, text, row.get("language") or "", source, path, at)
+    repeats = row.get("repeats", 1)
+    if type(repeats) is not int or repeats < 1:
+        raise TypeError(f"repeats is {repeats!r}, and is to be a number from 1 on")
+    language = row.get("language") or ""
+    return SelectedDocument(name, prompt, text, language, source, path, at, repeats)
