@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from flows.planning.looping.continuing import Past
 from flows.planning.roles import MAIN, Wiring, narrowed
-from flows.recipe.references import ArtifactReference
+from flows.recipe.references import ArtifactReference, is_artifact
 from flows.recipe.sections import DecontaminateSection, Recipe, Source
 from infra.stage import Parameters, Stage
 from tasks.cut.stage import STAGE as CUT
@@ -15,6 +15,8 @@ from tasks.decontaminate.stage import STAGE as DECONTAMINATE
 from tasks.decontaminate.stage import DecontaminateParameters
 from tasks.dedup.stage import PREFERENCES, DedupParameters
 from tasks.dedup.stage import STAGE as DEDUP
+from tasks.embeddings.stage import STAGE as EMBEDDINGS
+from tasks.embeddings.stage import EmbeddingsParameters
 from tasks.ingest.stage import STAGE as INGEST
 from tasks.langid.stage import STAGE as LANGID
 from tasks.language_model.stage import STAGE as LANGUAGE_MODEL
@@ -26,6 +28,8 @@ from tasks.quality.stage import STAGE as QUALITY
 from tasks.select.stage import STAGE as SELECT
 from tasks.signatures.stage import STAGE as SIGNATURES
 from tasks.signatures.stage import SignaturesParameters
+from tasks.token_vectors.stage import STAGE as TOKEN_VECTORS
+from tasks.token_vectors.stage import TokenVectorsParameters
 
 SOURCE_STAGES = (INGEST, LINE_DEDUP, LANGID, QUALITY, PII)
 """Stages with one node per source that has their section, in running order. Their inputs are
@@ -36,6 +40,8 @@ TEXT_STAGES = (
     *SOURCE_STAGES,
     LANGUAGE_MODEL,
     PERPLEXITY,
+    TOKEN_VECTORS,
+    EMBEDDINGS,
     SIGNATURES,
     DECONTAMINATE,
     CUT,
@@ -59,6 +65,7 @@ def add_documents(recipe: Recipe, wiring: Wiring, past: Past) -> dict[str, str]:
     trained_on = {name: source for name, source in recipe.sources.items() if source.category}
     if not trained_on:
         return {}
+    _embed(recipe, wiring)
     compared = recipe.compared()
     if recipe.dedup is not None:
         for name in compared:
@@ -94,6 +101,21 @@ def _select(recipe: Recipe, wiring: Wiring, name: str, is_compared: bool) -> str
         return wiring.add(SELECT, name, recipe.select, without=unread)
     alone = recipe.select.model_copy(update={"heldout": None, "index": False})
     return wiring.add(SELECT, name, alone, without=[*unread, "dedup", "signatures"])
+
+
+def _embed(recipe: Recipe, wiring: Wiring) -> None:
+    """Add the nodes that give documents vectors, and of the base, one that weights its tokens."""
+    section, embedded = recipe.embeddings, recipe.embedded()
+    if section is None or not embedded:
+        return
+    if section.of_base:
+        base = recipe.model.base if recipe.model else None
+        reference = ArtifactReference.parse(base) if base and is_artifact(base) else None
+        parameters = narrowed(TokenVectorsParameters, section, model=None if reference else base)
+        wiring.add(TOKEN_VECTORS, MAIN, parameters, embedded, base=[reference] if reference else [])
+        section = section.model_copy(update={"model": None})
+    for name in embedded:
+        wiring.add(EMBEDDINGS, name, narrowed(EmbeddingsParameters, section))
 
 
 def _annotate_sources(recipe: Recipe, wiring: Wiring, stage: Stage) -> None:

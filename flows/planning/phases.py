@@ -6,7 +6,7 @@ from flows.planning.origin import begin_of
 from flows.planning.plan import Plan
 from flows.recipe.sections import Recipe
 from tasks.binning.stage import STAGE as BINNING
-from tasks.documents.bins import category_of
+from tasks.documents.bins import category_of, most_repeated
 from tasks.training.phases.facts import BinFacts, PhaseFacts, facts
 
 
@@ -18,7 +18,9 @@ def known_bins(plan: Plan) -> dict[tuple[str, int], BinFacts]:
             continue
         made = step.artifact.statistics
         found[category_of(step.node.name), made["sequence_length"]] = BinFacts(
-            tuple(bin_["rows"] for bin_ in made["bins"]), made.get("loss_tokens")
+            tuple(bin_["rows"] for bin_ in made["bins"]),
+            made.get("loss_tokens"),
+            most_repeated(made),
         )
     return found
 

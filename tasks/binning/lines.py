@@ -33,6 +33,8 @@ class SelectedDocument(NamedTuple):
     source: str
     place: str
     at: int
+    repeats: int = 1
+    """How often it is in the bins."""
 
 
 def read(lines: Lines) -> Iterator[SelectedDocument]:
@@ -65,4 +67,8 @@ def _document(line: bytes, source: str, place: str, at: int) -> SelectedDocument
     name, prompt, text = row["id"], row.get("source", ""), row["target"]
     if not (isinstance(name, str) and isinstance(prompt, str) and isinstance(text, str)):
         raise TypeError("id, source and target are to be text")
-    return SelectedDocument(name, prompt, text, row.get("language") or "", source, place, at)
+    repeats = row.get("repeats", 1)
+    if type(repeats) is not int or repeats < 1:
+        raise TypeError(f"repeats is {repeats!r}, and is to be a number from 1 on")
+    language = row.get("language") or ""
+    return SelectedDocument(name, prompt, text, language, source, place, at, repeats)

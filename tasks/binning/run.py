@@ -150,7 +150,12 @@ def bin_range(item: Range, shard: Shard) -> dict[str, Any]:
                 "rows": pieces.rows,
             }
         )
-    return {"counts": dict(sorted(counts.items())), "bins": bins, "ledger": found.ledger.to_json()}
+    return {
+        "counts": dict(sorted(counts.items())),
+        "bins": bins,
+        "repeats": {str(times): found.repeats[times] for times in sorted(found.repeats)},
+        "ledger": found.ledger.to_json(),
+    }
 
 
 @functools.lru_cache(maxsize=1)
@@ -224,9 +229,10 @@ def _write_layouts(item: tuple[str, int, BinningParameters], shard: Shard) -> di
 
 
 def _statistics(results: Sequence[dict[str, Any]], parameters: BinningParameters) -> dict[str, Any]:
-    counts = Counter[str]()
+    counts, repeats = Counter[str](), Counter[int]()
     for result in results:
         counts.update(result["counts"])
+        repeats.update({int(times): number for times, number in result["repeats"].items()})
     bins = []
     for number in range(parameters.bins):
         documents, tokens, rows = (
@@ -243,13 +249,15 @@ def _statistics(results: Sequence[dict[str, Any]], parameters: BinningParameters
                 "fill": fill,
             }
         )
-    documents, tokens, rows = (
+    copies, tokens, rows = (
         sum(bin_[name] for bin_ in bins) for name in ("documents", "tokens", "rows")
     )
     row_tokens = rows * parameters.sequence_length
     return {
         "sequence_length": parameters.sequence_length,
-        "documents": documents,
+        "documents": repeats.total(),
+        "copies": copies,
+        "repeats": {str(times): repeats[times] for times in sorted(repeats)},
         "tokens": tokens,
         "text_tokens": counts["text_tokens"],
         "characters": counts["characters"],

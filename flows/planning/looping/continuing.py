@@ -2,7 +2,7 @@
 
 Of the promoted run it takes, by version:
 
-- tokenizer and language models, as --pin does;
+- tokenizer, language models and token vectors, as --pin does;
 - perplexity's cut-offs (role calibration of cut);
 - the last phase's checkpoint, as `model.base` and as the model `base` that scores are compared
   with;
@@ -25,12 +25,17 @@ from infra.differences import differences
 from tasks.cut.stage import STAGE as CUT
 from tasks.language_model.stage import STAGE as LANGUAGE_MODEL
 from tasks.model.stage import ModelParameters
+from tasks.token_vectors.stage import STAGE as TOKEN_VECTORS
 from tasks.tokenizer.stage import STAGE as TOKENIZER
 from tasks.training.phases.section import TrainingSection
 from tasks.training.recipe.sections import categories_of
 from tasks.training.stage import STAGE as TRAINING
 
-KEPT = {TOKENIZER.name: "tokenizer", LANGUAGE_MODEL.name: "language_models"}
+KEPT = {
+    TOKENIZER.name: "tokenizer",
+    LANGUAGE_MODEL.name: "language_models",
+    TOKEN_VECTORS.name: "embeddings",
+}
 """Stages whose artifacts stay those of the promoted run, and their sections."""
 
 
