@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -88,14 +89,18 @@ class Artifact:
             )
         self._refuse_missing([file])
         with self._lost(file):
-            return self.data.local(file, known)
+            local = self.data.local(file, known)
+        self._refuse_changed([known])
+        return local
 
     def folder(self, prefix: str = "") -> Path:
         """A local folder with the data files (below `prefix`), for readers that need a folder."""
         self._refuse_missing(self.files(prefix))
         known = [out for out in self.manifest.outputs if out.path.startswith(prefix)]
         with self._lost(prefix):
-            return self.data.local_folder(prefix, known)
+            folder = self.data.local_folder(prefix, known)
+        self._refuse_changed(known)
+        return folder
 
     def is_whole(self) -> bool:
         """Whether every data file exists with the sha256 in the manifest; reads them all."""
@@ -113,6 +118,15 @@ class Artifact:
         if missing:
             raise self._loss(missing[0], str(root))
 
+    def _refuse_changed(self, files: Sequence[DataFile]) -> None:
+        """Raise `Damaged` if a file on a local disk holds other bytes than its manifest says.
+        Copies from elsewhere were compared when they were made.
+        """
+        from infra.store import damage  # which imports this module
+
+        if self.data.local_root is not None:
+            damage.refuse_changed(self, files)
+
     @contextlib.contextmanager
     def _lost(self, file: str) -> Iterator[None]:
         """Raise `Damaged` where a file is not in the store, or is another one."""
@@ -129,5 +143,6 @@ class Artifact:
     def _loss(self, file: str, where: str) -> Damaged:
         return Damaged(
             f"{self.identity} has lost its data file {file} (expected in {where}); "
-            f"restore it, or build it again: puna run RECIPE --force {self.stage}/{self.name}"
+            f"restore it, or build it again: puna run RECIPE --force {self.stage}/{self.name}. "
+            f"To find other damage: puna artifacts verify --store {shlex.quote(self.store_url)}"
         )

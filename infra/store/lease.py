@@ -98,8 +98,9 @@ def lease(home: Directory, on_wait: Callable[[dict[str, Any]], None]) -> Iterato
     finally:
         stop.set()
         thread.join()
-        # a lease that is left behind ends with its process, or when it is stale
-        with contextlib.suppress(RemoteError):
+        # A lease that is left behind ends with its process, or when it is stale: what was built is
+        # not lost with it, nor is the error hidden that ends the block.
+        with contextlib.suppress(OSError, RemoteError):
             home.impatient().remove_file(_LEASE)
 
 

@@ -67,8 +67,8 @@ def test_a_stage_that_fails_on_a_damaged_input_is_not_blamed(
         and "part-00001.txt" in said
         and "puna run RECIPE --force toy/main" in said
     )
-    if failure is not None and damage is flip:
-        assert "It failed with: " in said and "of all things" in said
+    if damage is flip:  # seen before it is read, whatever the stage would have made of it
+        assert "reader/main cannot be built: its input" in said
     again = run_stage(TOY, ToyParameters(), tmp_path=tmp_path, force=True)
     assert operations.verify(again) == [] and again.digest == first.digest
     if failure is None:
