@@ -158,10 +158,11 @@ class Processes:
     def _give_up(self, pool: pebble.ProcessPool) -> None:
         """End a pool that broke, as pebble's does where a worker dies that has nothing to do."""
         with self._lock:
-            if self._pool is pool:
-                pool.stop()
-                pool.join()
-                self._pool = None
+            first = self._pool is pool
+            self._pool = None if first else self._pool
+        if first:  # else another thread has ended it
+            pool.stop()
+            pool.join()
 
     def _result(
         self,

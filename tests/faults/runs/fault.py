@@ -76,14 +76,26 @@ def configuration(kind: Kind, engine: tuple[str, ...]) -> str:
     return f"{'s3' if kind.place == 's3' else 'disk'}, {how}{', Prefect' if kind.prefect else ''}"
 
 
+def engine_of(kind: Kind, number: int, around: Surroundings) -> tuple[str, ...]:
+    """Words that choose a run's engine: inline and processes in turn where the kind leaves it."""
+    if kind.ray:
+        words: tuple[str, ...] = around.nodes.engine
+        return words
+    if kind.engine is not None:
+        return kind.engine
+    return PROCESSES if number % 2 else ()
+
+
 def strike(
-    kind: Kind, number: int, around: Surroundings, stage: str = "", lasting_s: float = RUN_LIMIT_S
+    kind: Kind,
+    number: int,
+    around: Surroundings,
+    engine: tuple[str, ...],
+    stage: str = "",
+    lasting_s: float = RUN_LIMIT_S,
 ) -> dict[str, Any]:
     """Make fault `number`, at a moment of the whole run or of a `stage`; its line of the table."""
     rng = random.Random(f"moment {number}")
-    engine = kind.engine if kind.engine is not None else (PROCESSES if number % 2 else ())
-    if kind.ray:
-        engine = around.nodes.engine
     began = time.monotonic()
     for drawn in range(TRIES):
         with around.scene(kind, number, engine) as scene:

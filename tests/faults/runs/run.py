@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.runs import judge, warm, world
-from tests.faults.runs.fault import Surroundings, configuration, place_of, strike
-from tests.faults.runs.kinds import KINDS, PROCESSES, Kind
+from tests.faults.runs.fault import Surroundings, configuration, engine_of, strike
+from tests.faults.runs.kinds import KINDS, Kind
 from tests.faults.runs.nodes import Nodes
 from tests.faults.runs.places import S3, Prefect, can_mount
 from tests.faults.runs.scene import clock_library, is_preloaded
@@ -35,6 +35,8 @@ COUNT = 500
 UNIFORM = 300
 """So many draws are from the whole run before stages with fewer than `LEAST` get their own."""
 LEAST = 10
+RAY = 8
+"""The last ones kill nodes of Ray, which need two cores alone."""
 
 
 def main() -> int:
@@ -53,8 +55,10 @@ def main() -> int:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leave nothing behind
         with surroundings(given.folder, given.only) as (around, kinds):
             for number in [*again(done, kinds), *range(len(done), given.count)]:
-                kind, stage = choose(number, done, kinds, around)
-                line = strike(kind, number, around, stage)
+                kind, stage = choose(number, given.count, done, kinds, around)
+                engine = engine_of(kind, number, around)
+                learn(kind, engine, around, given.folder / "undisturbed.json")
+                line = strike(kind, number, around, engine, stage)
                 with lines.open("a", encoding="utf-8") as stream:
                     stream.write(json.dumps(line, ensure_ascii=False) + "\n")
                 done[number:] = [line, *done[number + 1 :]]
@@ -93,17 +97,25 @@ def again(done: Sequence[dict[str, Any]], kinds: Sequence[Kind]) -> list[int]:
 
 
 def choose(
-    number: int, done: Sequence[dict[str, Any]], kinds: Sequence[Kind], around: Surroundings
+    number: int,
+    count: int,
+    done: Sequence[dict[str, Any]],
+    kinds: Sequence[Kind],
+    around: Surroundings,
 ) -> tuple[Kind, str]:
     """The kind of a fault, and the stage that it shall strike ("" for any moment of the run)."""
     if number < len(done):
         made = done[number]
         kind = next(kind for kind in kinds if kind.name == made["kind"])
         return kind, made["aimed_at"]
-    kind = rotation(kinds, number)
+    on_ray = [kind for kind in kinds if kind.ray]
+    others = [kind for kind in kinds if not kind.ray]
+    if on_ray and (number >= count - RAY or not others):
+        return rotation(on_ray, number), ""
+    kind = rotation(others, number)
     stage = lacking(done, around) if number >= UNIFORM else ""
     if stage and not cheap(kind):
-        kind = rotation([kind for kind in kinds if cheap(kind)], number)
+        kind = rotation([kind for kind in others if cheap(kind)], number)
     return kind, stage
 
 
@@ -155,44 +167,42 @@ def surroundings(folder: Path, only: str = "") -> Iterator[tuple[Surroundings, l
         if any(kind.ray for kind in kinds):
             around.nodes = stack.enter_context(Nodes())
         print(f"imports and servers: {time.monotonic() - began:.0f} s", flush=True)
-        around.undisturbed = undisturbed(around, kinds, folder / "undisturbed.json")
+        around.undisturbed = learned(folder / "undisturbed.json")
+        learn(Kind("undisturbed", lambda scene: ""), (), around, folder / "undisturbed.json")
         yield around, kinds
 
 
-def undisturbed(around: Surroundings, kinds: list[Kind], file: Path) -> dict[str, Any]:
-    """What undisturbed runs make, and how long they take, in each configuration."""
-    found: dict[str, Any] = {"artifacts": {}, "seconds": {}, "steps": {}}
+def learned(file: Path) -> dict[str, Any]:
+    """What was learned of undisturbed runs before."""
     if file.exists():
-        found = json.loads(file.read_text())
-    plain = Kind("undisturbed", lambda scene: "")
-    wanted: dict[str, tuple[Kind, tuple[str, ...]]] = {}
-    for kind in [plain, *kinds]:
-        engines = [kind.engine] if kind.engine is not None else [(), PROCESSES]
-        for engine in [around.nodes.engine] if kind.ray else engines:
-            wanted.setdefault(configuration(kind, engine), (kind, engine))
-    for name, (kind, engine) in wanted.items():
-        if name in found["seconds"]:
-            continue
-        with around.scene(kind, -1, engine) as scene:
-            run = scene.begin()
-            assert run.wait(600) == 0, run.said()
-            seconds = time.monotonic() - run.started
-            held = judge.held(scene.files)
-            assert not held.wrong, held.wrong
-            artifacts = {id: list(pair) for id, pair in sorted(held.artifacts.items())}
-            found["artifacts"] = found["artifacts"] or artifacts
-            assert artifacts == found["artifacts"], f"{name} makes other artifacts"
-            assert place_of(run) == ["the end"]
-            begun = {step: at for what, step, at in run.events() if what == "begin"}
-            found["steps"][name] = {
-                step: [round(begun[step], 4), round(at - begun[step], 4)]
-                for what, step, at in run.events()
-                if what == "end"
-            }
-            found["seconds"][name] = round(seconds, 3)
-        print(f"undisturbed, {name}: {seconds:.1f} s", flush=True)
-        file.write_text(json.dumps(found, indent=1) + "\n")
-    return found
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return found
+    return {"artifacts": {}, "seconds": {}, "steps": {}}
+
+
+def learn(kind: Kind, engine: tuple[str, ...], around: Surroundings, file: Path) -> None:
+    """Run undisturbed as a fault's run does, once: what that makes and how long it takes."""
+    name, found = configuration(kind, engine), around.undisturbed
+    if name in found["seconds"]:
+        return
+    with around.scene(kind, -1, engine) as scene:
+        run = scene.begin()
+        assert run.wait(600) == 0, run.said()
+        seconds = time.monotonic() - run.started
+        held = judge.held(scene.files)
+        assert not held.wrong, held.wrong
+        artifacts = {id: list(pair) for id, pair in sorted(held.artifacts.items())}
+        found["artifacts"] = found["artifacts"] or artifacts
+        assert artifacts == found["artifacts"], f"{name} makes other artifacts"
+        begun = {step: at for what, step, at in run.events() if what == "begin"}
+        found["steps"][name] = {
+            step: [round(begun[step], 4), round(at - begun[step], 4)]
+            for what, step, at in run.events()
+            if what == "end"
+        }
+        found["seconds"][name] = round(seconds, 3)
+    print(f"undisturbed, {name}: {seconds:.1f} s", flush=True)
+    file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def _memory() -> Path | None:
