@@ -98,18 +98,18 @@ class Store:
     def find(self, stage: str, name: str, version: str) -> Artifact | None:
         """The committed artifact, or None."""
         home = self.home(stage, name, version)
-        others = f"To find other damage: puna artifacts verify --store {shlex.quote(self.root.url)}"
+        remedy = (
+            f"run the recipe again with --force {stage}/{name}: the stage is rebuilt from the "
+            "finished shards that are left. To find other damage: puna artifacts verify --store "
+            f"{shlex.quote(self.root.url)}"
+        )
         try:
-            manifest = Manifest(home.read_json(MANIFEST))
+            manifest = Manifest(home.read_json(MANIFEST, remedy))
         except FileNotFoundError:
             return None
-        except Damaged as error:
-            raise Damaged(f"{error}. {others}") from None
         if problem := manifest.damage():
             raise Damaged(
-                f"{home.url}/{MANIFEST} is damaged ({problem}); remove that file and run the "
-                "recipe again: the stage is rebuilt from the finished shards that are left. "
-                f"{others}"
+                f"{home.url}/{MANIFEST} is damaged ({problem}); remove that file and {remedy}"
             )
         return Artifact(stage, name, version, home, manifest)
 

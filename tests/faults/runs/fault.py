@@ -77,13 +77,15 @@ def configuration(kind: Kind, engine: tuple[str, ...]) -> str:
 
 
 def engine_of(kind: Kind, number: int, around: Surroundings) -> tuple[str, ...]:
-    """Words that choose a run's engine: inline and processes in turn where the kind leaves it."""
+    """Words that choose a run's engine: every third with worker processes where the kind leaves
+    it.
+    """
     if kind.ray:
         words: tuple[str, ...] = around.nodes.engine
         return words
     if kind.engine is not None:
         return kind.engine
-    return PROCESSES if number % 2 else ()
+    return PROCESSES if number % 3 == 2 else ()
 
 
 def strike(

@@ -113,10 +113,8 @@ class Advice:
 def advice_in(said: str) -> Advice | None:
     """What a message says to do; None if it says nothing that can be done."""
     force = tuple(dict.fromkeys(re.findall(r"--force ([\w./-]+\w)", said)))
-    if force:
-        return Advice(force)
     removed = re.search(r"(\S+) is damaged \(.*\); remove that file", said)
-    return Advice(remove=removed[1]) if removed else None
+    return Advice(force, removed[1] if removed else "") if force or removed else None
 
 
 def _sha256(path: Path) -> str:
