@@ -218,7 +218,8 @@ def build_all(check: Check, request: RunRequest, recipe: str) -> Mapping[str, Ar
 
     settle = functools.partial(results.settle, prepared.store)
     walk(prepared.plan, one, built, settle=settle, side_by_side=1)
-    return {f"{recipe}/{id}": artifact for id, artifact in built.items()}
+    found = {id: built.get(id) or step.artifact for id, step in prepared.plan.steps.items()}
+    return {f"{recipe}/{id}": artifact for id, artifact in found.items() if artifact is not None}
 
 
 if __name__ == "__main__":
