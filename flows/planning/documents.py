@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from flows.planning.classifiers import add_classifiers, add_scores
 from flows.planning.looping.continuing import Past
 from flows.planning.roles import MAIN, Wiring, narrowed
 from flows.recipe.references import ArtifactReference
 from flows.recipe.sections import DecontaminateSection, Recipe, Source
 from infra.stage import Parameters, Stage
+from tasks.classifier.stage import STAGE as CLASSIFIER
 from tasks.cut.stage import STAGE as CUT
 from tasks.cut.stage import CutParameters, SourceCut
 from tasks.decontaminate.stage import STAGE as DECONTAMINATE
@@ -16,6 +18,7 @@ from tasks.decontaminate.stage import DecontaminateParameters
 from tasks.dedup.stage import PREFERENCES, DedupParameters
 from tasks.dedup.stage import STAGE as DEDUP
 from tasks.ingest.stage import STAGE as INGEST
+from tasks.labels.stage import STAGE as LABELS
 from tasks.langid.stage import STAGE as LANGID
 from tasks.language_model.stage import STAGE as LANGUAGE_MODEL
 from tasks.language_model.stage import LanguageModelParameters
@@ -23,6 +26,7 @@ from tasks.line_dedup.stage import STAGE as LINE_DEDUP
 from tasks.perplexity.stage import STAGE as PERPLEXITY
 from tasks.pii.stage import STAGE as PII
 from tasks.quality.stage import STAGE as QUALITY
+from tasks.scores.stage import STAGE as SCORES
 from tasks.select.stage import STAGE as SELECT
 from tasks.signatures.stage import STAGE as SIGNATURES
 from tasks.signatures.stage import SignaturesParameters
@@ -34,6 +38,9 @@ artifacts of the same source, found by role.
 
 TEXT_STAGES = (
     *SOURCE_STAGES,
+    LABELS,
+    CLASSIFIER,
+    SCORES,
     LANGUAGE_MODEL,
     PERPLEXITY,
     SIGNATURES,
@@ -49,6 +56,8 @@ def add_documents(recipe: Recipe, wiring: Wiring, past: Past) -> dict[str, str]:
     """Add ingest to select to the graph; returns source -> its select node."""
     for stage in SOURCE_STAGES:
         _annotate_sources(recipe, wiring, stage)
+    add_classifiers(recipe, wiring, past)
+    scores = add_scores(recipe, wiring)
     for language, section in recipe.language_models.items():
         held_out = _held_out(recipe, section.sources)
         parameters = narrowed(LanguageModelParameters, section, held_out=held_out)
@@ -70,7 +79,7 @@ def add_documents(recipe: Recipe, wiring: Wiring, past: Past) -> dict[str, str]:
     percentiles = recipe.percentiles.model_dump()
     cut = CutParameters(sources=keeps, block=recipe.block, **percentiles)
     calibration = (past.calibration,) if past.calibration else ()
-    wiring.add(CUT, MAIN, cut, trained_on, calibration=calibration)
+    wiring.add(CUT, MAIN, cut, trained_on, calibration=calibration, scores=scores)
     if recipe.dedup is not None and compared:
         preferred = {PREFERENCES[column.removeprefix("-")] for column in recipe.dedup.prefer}
         wiring.add(
@@ -122,6 +131,7 @@ def _keeps(recipe: Recipe, source: Source) -> SourceCut:
         decontaminate=section.action,
         passage_share=section.passage_share,
         block=source.block,
+        classifiers={name: one for name, one in source.classifiers.items() if one.keep},
     )
 
 

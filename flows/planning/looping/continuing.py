@@ -2,8 +2,8 @@
 
 Of the promoted run it takes, by version:
 
-- tokenizer and language models, as --pin does;
-- perplexity's cut-offs (role calibration of cut);
+- tokenizer, language models, labels and classifiers, as --pin does;
+- cut-offs of perplexity and of classifiers' curves (role calibration of cut);
 - the last phase's checkpoint, as `model.base` and as the model `base` that scores are compared
   with;
 
@@ -22,7 +22,9 @@ from flows.recipe.evaluated import EvaluationSection
 from flows.recipe.references import ArtifactReference
 from flows.recipe.sections import Recipe
 from infra.differences import differences
+from tasks.classifier.stage import STAGE as CLASSIFIER
 from tasks.cut.stage import STAGE as CUT
+from tasks.labels.stage import STAGE as LABELS
 from tasks.language_model.stage import STAGE as LANGUAGE_MODEL
 from tasks.model.stage import ModelParameters
 from tasks.tokenizer.stage import STAGE as TOKENIZER
@@ -30,7 +32,12 @@ from tasks.training.phases.section import TrainingSection
 from tasks.training.recipe.sections import categories_of
 from tasks.training.stage import STAGE as TRAINING
 
-KEPT = {TOKENIZER.name: "tokenizer", LANGUAGE_MODEL.name: "language_models"}
+KEPT = {
+    TOKENIZER.name: "tokenizer",
+    LANGUAGE_MODEL.name: "language_models",
+    LABELS.name: "labels",
+    CLASSIFIER.name: "classifiers",
+}
 """Stages whose artifacts stay those of the promoted run, and their sections."""
 
 
@@ -119,6 +126,14 @@ def _sources(recipe: Recipe, new: Collection[str], pins: Mapping[str, str]) -> d
     for language, section in recipe.language_models.items():
         if f"{LANGUAGE_MODEL.name}/{language}" not in pins:
             wanted |= set(section.sources)
+    for name, rubric in recipe.labels.items():
+        if f"{LABELS.name}/{name}" not in pins:
+            wanted |= set(rubric.sources)
+    for name, classifier in recipe.classifiers.items():
+        if f"{CLASSIFIER.name}/{name}" not in pins:
+            rubric = recipe.labels.get(classifier.labels or "")
+            learned = rubric.sources if rubric else (*classifier.good, *classifier.bad)
+            wanted |= set(learned)
     return {name: source for name, source in recipe.sources.items() if name in wanted}
 
 

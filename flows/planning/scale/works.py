@@ -10,14 +10,21 @@ from flows.planning.graph import Node
 from flows.planning.scale.costs import Costs, UnitCost
 from flows.planning.scale.sizes import Size
 from tasks.binning.stage import STAGE as BINNING
+from tasks.classifier.stage import STAGE as CLASSIFIER
 from tasks.cut.stage import STAGE as CUT
 from tasks.dedup.stage import STAGE as DEDUP
 from tasks.ingest.stage import STAGE as INGEST
+from tasks.labels.stage import STAGE as LABELS
 from tasks.language_model.stage import STAGE as LANGUAGE_MODEL
 from tasks.select.stage import STAGE as SELECT
 
-DATA_STAGES = frozenset({stage.name for stage in (*TEXT_STAGES, BINNING)} - {LANGUAGE_MODEL.name})
-"""Stages that are predicted. Language models, tokenizer and model read a sample or no documents."""
+DATA_STAGES = frozenset(
+    {stage.name for stage in (*TEXT_STAGES, BINNING)}
+    - {LANGUAGE_MODEL.name, LABELS.name, CLASSIFIER.name}
+)
+"""Stages that are predicted. Language models, rubrics, classifiers, tokenizer and model read a
+sample or no documents.
+"""
 
 STORE_REQUESTS = 3
 """Of a part that a stage writes: its file, its record and the look whether it is there."""
