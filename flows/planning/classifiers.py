@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from flows.planning.looping.continuing import Past
 from flows.planning.roles import Wiring, narrowed
-from flows.recipe.sections import ClassifierSection, Recipe
+from flows.recipe.sections import Recipe
 from infra.stage import Stage
 from tasks.classifier.stage import STAGE as CLASSIFIER
 from tasks.classifier.stage import ClassifierParameters
 from tasks.documents.scoring import scores_name
+from tasks.embeddings.stage import STAGE as EMBEDDINGS
 from tasks.ingest.stage import STAGE as INGEST
 from tasks.labels.stage import STAGE as LABELS
 from tasks.labels.stage import LabelsParameters
@@ -32,14 +33,14 @@ def add_classifiers(recipe: Recipe, wiring: Wiring, past: Past) -> None:
             wiring.add(CLASSIFIER, name, parameters, (), _roles(CLASSIFIER))
             continue
         labels = (f"{LABELS.name}/{section.labels}",) if section.labels is not None else ()
-        wiring.add(CLASSIFIER, name, parameters, learned_from(recipe, section), labels=labels)
-
-
-def learned_from(recipe: Recipe, section: ClassifierSection) -> tuple[str, ...]:
-    """The sources whose documents a classifier learns from."""
-    if section.labels is not None:
-        return recipe.labels[section.labels].sources
-    return (*section.good, *section.bad)
+        wiring.add(
+            CLASSIFIER,
+            name,
+            parameters,
+            recipe.learned_from(name),
+            () if section.kind == "linear" else ("embeddings",),
+            labels=labels,
+        )
 
 
 def add_scores(recipe: Recipe, wiring: Wiring) -> list[str]:
@@ -47,12 +48,14 @@ def add_scores(recipe: Recipe, wiring: Wiring) -> list[str]:
     read = []
     for source, section in recipe.sources.items():
         for classifier, use in section.classifiers.items():
+            linear = recipe.classifiers[classifier].kind == "linear"
             inputs = {
                 role: [found]
                 for role, stage in (
                     ("documents", INGEST),
                     ("line_dedup", LINE_DEDUP),
                     ("langid", LANGID),
+                    *((("embeddings", EMBEDDINGS),) if linear else ()),
                 )
                 if (found := wiring.added.get(stage.name, {}).get(source)) is not None
             }

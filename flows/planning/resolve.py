@@ -54,6 +54,8 @@ HUB_NAMES = {
     ("tokenizer", "base"): hub_model,
     ("model", "base"): hub_model,
     ("evaluation", "model"): hub_model,
+    ("embeddings", "model"): hub_model,
+    ("token_vectors", "model"): hub_model,
     ("langid", "model"): hub_fasttext_model,
     ("labels", "model"): hub_model,
     ("classifier", "model"): hub_model,

@@ -12,10 +12,11 @@ import pydantic
 
 from flows.recipe.errors import nearest
 from flows.recipe.evaluated import EvaluationSection, Name, OtherModel
+from flows.recipe.mixing import MixtureSection
 from flows.recipe.suites import Absent
 from infra.engine.config import EngineConfig
 from infra.remote.config import RemoteConfig
-from infra.stage import Parameters
+from infra.stage import FILE, Parameters
 from tasks.benchmarks.model import Benchmark
 from tasks.binning.stage import BinningParameters
 from tasks.classifier.stage import ClassifierParameters
@@ -25,6 +26,7 @@ from tasks.dedup.stage import DedupParameters
 from tasks.documents.categories import Category, FieldCategory, categories_fed
 from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep
 from tasks.documents.scoring import SourceClassifier
+from tasks.embeddings.stage import BASE, EmbeddingsParameters
 from tasks.ingest.stage import IngestParameters, JsonlFields
 from tasks.labels.stage import LabelsParameters
 from tasks.langid.stage import LangidParameters
@@ -38,6 +40,7 @@ from tasks.scorecard.stage import ScorecardParameters
 from tasks.select.stage import SelectParameters
 from tasks.signatures.stage import SignaturesParameters
 from tasks.text.lsh import bands_for
+from tasks.token_vectors.stage import TokenVectorsParameters
 from tasks.tokenizer.stage import TokenizerParameters
 from tasks.training.phases.section import TrainingSection
 
@@ -290,6 +293,32 @@ class DecontaminateSection(DecontaminateParameters):
         return against
 
 
+class EmbeddingsSection(EmbeddingsParameters, TokenVectorsParameters):
+    """One model for the vectors of all documents. `sample`, `smoothing` and `dimensions` are of
+    `model: base`, the others of an encoder.
+    """
+
+    model: Annotated[str, FILE] = pydantic.Field(
+        min_length=1,
+        description="folder of a Hugging Face encoder or a sentence-transformers model, or its "
+        "name on the hub; `base`: sums of the input embeddings of the recipe's model.base",
+    )
+
+    @property
+    def of_base(self) -> bool:
+        """Whether vectors are sums of the base's input embeddings."""
+        return self.model == BASE
+
+    @pydantic.model_validator(mode="after")
+    def _only_its_own(self) -> Self:
+        kind = EmbeddingsParameters if self.of_base else TokenVectorsParameters
+        foreign = sorted((self.model_fields_set - {"model"}) & set(kind.model_fields))
+        if foreign:
+            of = "an encoder" if self.of_base else "model: base"
+            raise ValueError(f"{', '.join(foreign)}: of {of}, and model is {self.model}; remove it")
+        return self
+
+
 class LoopSection(ScorecardParameters):
     """The recipe runs once per crawl: a run reads what the promoted run and those before it have
     not read, continues training from the promoted model, and is promoted itself (its artifacts
@@ -321,11 +350,16 @@ class Recipe(Parameters):
     )
     benchmarks: dict[Name, Benchmark] = pydantic.Field(default_factory=dict)
     dedup: DedupSection | None = DedupSection()
+    embeddings: EmbeddingsSection | None = None
     decontaminate: DecontaminateSection | None = None
     select: SelectParameters = SelectParameters()
     tokenizer: TokenizerParameters | None = None
     model: ModelParameters | None = None
     binning: BinningParameters | None = None
+    mixtures: dict[Name, MixtureSection] = pydantic.Field(
+        default_factory=dict,
+        description="searches for the shares of a mixture, which phases name: {from: NAME}",
+    )
     training: TrainingSection | None = None
     evaluation: EvaluationSection | None = None
     loop: LoopSection | None = None
@@ -358,6 +392,11 @@ class Recipe(Parameters):
                 found[category] = (*found.get(category, ()), name)
         return found
 
+    def searched(self) -> dict[str, tuple[str, ...]]:
+        """Name in `mixtures` -> the categories that it proposes shares of."""
+        own = tuple(self.categories())
+        return {name: section.categories or own for name, section in self.mixtures.items()}
+
     def growing(self) -> tuple[str, ...]:
         """The sources of a loop that bring new text: those with a category that are not read
         again.
@@ -373,6 +412,26 @@ class Recipe(Parameters):
         return tuple(
             name for name, source in self.sources.items() if source.category and source.dedup
         )
+
+    def embedded(self) -> tuple[str, ...]:
+        """The sources whose documents get vectors."""
+        if self.embeddings is None:
+            return ()
+        by_vectors = {name for name, one in self.classifiers.items() if one.kind == "linear"}
+        learned = {name for one in by_vectors for name in self.learned_from(one)}
+        return tuple(
+            name
+            for name, source in self.sources.items()
+            if source.category or name in learned or by_vectors & source.classifiers.keys()
+        )
+
+    def learned_from(self, classifier: str) -> tuple[str, ...]:
+        """The sources whose documents a classifier learns from; none for one trained elsewhere."""
+        section = self.classifiers[classifier]
+        if section.labels is None:
+            return (*section.good, *section.bad)
+        rubric = self.labels.get(section.labels)
+        return rubric.sources if rubric is not None else ()
 
     def searched_for(self) -> tuple[str, ...]:
         """The benchmarks that documents are searched for."""

@@ -28,6 +28,7 @@ from tasks.documents.sampling import (
     smallest,
     write_sample,
 )
+from tasks.documents.vectors import COLUMN
 
 LABELS_FILE = "labels.parquet"
 """Of stage labels: columns `id`, `source`, `score` (null: none could be read)."""
@@ -73,13 +74,18 @@ def sample_files(context: Context) -> tuple[Path, ...]:
     labels = context.optional("labels")
     known = None if labels is None else labelled(labels.path(LABELS_FILE))
     columns = edited_and_identified(context.many("langid"), context.many("line_dedup"))
+    vectors = COLUMN if parameters.kind == "linear" else ""
+    if vectors:
+        columns["embeddings"] = (context.many("embeddings"), (vectors,))
     work = {}
     for key, part in sample_parts(context.many("documents"), columns).items():
         if known is not None:
             wanted = Wanted(ids=frozenset(id_ for source, id_ in known if source == part.source))
         else:
             wanted = Wanted(parameters.sample, parameters.seed, parameters.languages)
-        work[f"smallest.{key}"] = SampleWork(part, wanted, parameters.max_characters)
+        work[f"smallest.{key}"] = SampleWork(
+            part, wanted, parameters.max_characters, vectors=vectors
+        )
     if known is None:
         largest = limits(context.map(smallest, work), work)
         work = {

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from infra.context import Context
 from infra.stage import Outcome, StageError
+from infra.store import Artifact
 from tasks.classifier.stage import ClassifierParameters
+from tasks.documents.vectors import made_with, require_comparable
+
+
+def embedding_of(artifacts: Sequence[Artifact]) -> dict[str, Any]:
+    """How the vectors of all sources are made. Raises StageError where they differ, or none has
+    any.
+    """
+    given = [(artifact.identity, made_with(artifact)) for artifact in artifacts]
+    known = [(label, how) for label, how in given if how is not None]
+    if not known:
+        raise StageError(
+            "a linear classifier reads vectors, and its sources have none; add a section "
+            "embeddings, or write kind: fasttext"
+        )
+    require_comparable(known, "make them with one model")
+    return dict(known[0][1])
 
 
 def run(context: Context) -> Outcome:
@@ -29,11 +48,15 @@ def run(context: Context) -> Outcome:
     from tasks.classifier.train import Training, train
 
     labels = context.optional("labels")
+    embedding = None
+    if parameters.kind == "linear":
+        embedding = embedding_of(context.many("embeddings"))
     work = Training(
         context.name,
         parameters,
         sample_files(context),
         None if labels is None else labels.path(LABELS_FILE),
         context.scratch(),
+        embedding,
     )
     return Outcome(context.map(train, {"model": work}, here=True)["model"])

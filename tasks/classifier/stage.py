@@ -144,6 +144,7 @@ STAGE = Stage(
         ALL_EDITS,
         columns_of("langid", many=True),
         Role("labels", ("labels",), optional=True),
+        columns_of("embeddings", many=True),
     ),
     outputs=(
         Output("classifier.json", "how the model's output becomes a score"),

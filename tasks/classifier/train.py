@@ -17,6 +17,7 @@ from tasks.classifier import measure
 from tasks.classifier.examples import Examples, assemble, disagreements, learned_languages
 from tasks.classifier.stage import ClassifierParameters
 from tasks.documents.schema import COMPRESSION
+from tasks.documents.vectors import COLUMN, from_column
 from tasks.scorers.fasttext_scorer import MODEL_FILE, PREFIX, load
 from tasks.scorers.fasttext_scorer import margins as fasttext_margins
 from tasks.scorers.meta import FILE, ScorerMeta
@@ -31,8 +32,8 @@ SHOWN = 8
 @dataclass(frozen=True)
 class Training:
     """The work of the one shard. `files`: of the sample; `labels`: of a rubric, or None;
-    `scratch`: a local folder; `vectors`, `embedding`: of a linear probe, the column that it reads
-    and what made it.
+    `scratch`: a local folder; `embedding`: of a linear probe, how the vectors that it reads are
+    made.
     """
 
     name: str
@@ -40,8 +41,7 @@ class Training:
     files: tuple[Path, ...]
     labels: Path | None
     scratch: Path
-    vectors: str = ""
-    embedding: str = ""
+    embedding: dict[str, Any] | None = None
 
 
 def train(work: Training, shard: Shard) -> dict[str, Any]:
@@ -166,8 +166,9 @@ def _linear(
     from tasks.scorers import linear
 
     parameters = work.parameters
-    vectors = np.array(examples.table[work.vectors].to_pylist(), np.float64)
-    there = ~examples.held_N & vectors.any(axis=1)
+    values, known = from_column(examples.table[COLUMN])
+    vectors = values.astype(np.float64)
+    there = ~examples.held_N & known
     if meta.output == "value":
         probe = linear.fit_ridge(vectors[there], examples.labels_N[there], parameters.l2)
     else:

@@ -36,7 +36,8 @@ class ScorerMeta:
 
     `label`: of fastText and of a head with several outputs, the one whose probability counts.
     `languages`: those whose documents get a score; None: all. `preparation`, `max_characters`: of
-    fastText. `max_tokens`: of a head. `embedding`: of a linear probe, which vectors it reads.
+    fastText. `max_tokens`: of a head. `embedding`: of a linear probe, how the vectors that
+    it reads are made (`tasks.documents.vectors`).
     """
 
     kind: Kind
@@ -48,7 +49,7 @@ class ScorerMeta:
     preparation: Literal["plain", "words"] = "plain"
     max_characters: int = 10_000
     max_tokens: int = 512
-    embedding: str = ""
+    embedding: dict[str, Any] | None = None
     device: str = "cpu"
 
     def write(self, path: Path) -> None:

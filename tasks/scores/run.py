@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 
 from infra.context import Context
 from infra.ledger import UNDETERMINED
-from infra.stage import Outcome
+from infra.stage import Outcome, StageError
 from infra.store import Artifact
 from tasks.documents.annotate import annotate, ledger_of
 from tasks.documents.records import records
 from tasks.documents.scoring import classifier_of
+from tasks.documents.vectors import COLUMN, from_column, made_with, require_comparable
 from tasks.scorers.scorer import Scorer
 
 PERCENTILES = (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99)
@@ -29,9 +30,11 @@ def run(context: Context) -> Outcome:
     """See `tasks.scores.stage`."""
     classifier = context.input("classifier")
     scorer = Scorer.of(classifier)
-    results = annotate(
-        context, functools.partial(annotate_table, scorer), annotations={"langid": ("language",)}
-    )
+    annotations: dict[str, tuple[str, ...]] = {"langid": ("language",)}
+    if scorer.meta.kind == "linear":
+        _require_its_vectors(context, classifier, scorer)
+        annotations["embeddings"] = (COLUMN,)
+    results = annotate(context, functools.partial(annotate_table, scorer), annotations=annotations)
     names = context.input("documents").files("part-")
     written = [context.attempt.data.local(name) for name in names]
     langid = context.optional("langid")
@@ -43,6 +46,18 @@ def run(context: Context) -> Outcome:
         },
         ledger_of(results),
     )
+
+
+def _require_its_vectors(context: Context, classifier: Artifact, scorer: Scorer) -> None:
+    vectors = context.optional("embeddings")
+    how = made_with(vectors) if vectors is not None else None
+    if vectors is None or how is None:
+        raise StageError(
+            f"scores/{context.name}: the classifier reads vectors, and the source has none; add a "
+            "section embeddings"
+        )
+    wanted = (classifier.identity, scorer.meta.embedding or {})
+    require_comparable([wanted, (vectors.identity, how)], "train the classifier again")
 
 
 def content_identity(classifier: Artifact) -> str:
@@ -62,7 +77,10 @@ def annotate_table(scorer: Scorer, table: pa.Table) -> pa.Table:
     else:
         rows = list(range(len(texts)))
     if rows:
-        scores[rows] = scorer.scores([texts[row] for row in rows])
+        vectors = None
+        if COLUMN in table.column_names:
+            vectors = from_column(table[COLUMN].take(pa.array(rows)))[0]
+        scores[rows] = scorer.scores([texts[row] for row in rows], vectors)
     return pa.table({"score": pa.array(scores.astype(np.float32), pa.float32(), from_pandas=True)})
 
 

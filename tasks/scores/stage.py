@@ -21,6 +21,12 @@ STAGE = Stage(
     parameters=ScoresParameters,
     run="tasks.scores.run:run",
     summary="scores documents with a quality classifier",
-    inputs=(DOCUMENTS, EDITS, columns_of("langid"), Role("classifier", ("classifier",))),
+    inputs=(
+        DOCUMENTS,
+        EDITS,
+        columns_of("langid"),
+        columns_of("embeddings"),
+        Role("classifier", ("classifier",)),
+    ),
     outputs=(Output("part-*.parquet", "row-aligned with the documents", {"score": "float"}),),
 )

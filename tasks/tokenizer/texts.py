@@ -19,7 +19,7 @@ HELDOUT = f"{HELD_OUT_FOLDER}/"
 class TextFile:
     """One JSONL file of the select artifact of `source`."""
 
-    path: str
+    path: Path
     source: str
     category: str
     heldout: bool
@@ -29,7 +29,7 @@ class TextFile:
         """From a name in the artifact; None unless it is `[heldout/]<category>/part-*.jsonl`."""
         heldout = name.startswith(HELDOUT)
         category, _, rest = name.removeprefix(HELDOUT).partition("/")
-        return cls(str(path), source, category, heldout) if rest.endswith(".jsonl") else None
+        return cls(path, source, category, heldout) if rest.endswith(".jsonl") else None
 
 
 @dataclass(frozen=True)

@@ -159,6 +159,10 @@ class Phase:
                 self._refuse_divergence()
             self._refuse_divergence()  # also where all steps were taken before
             return self._finish()
+        except TrainingStopped as error:
+            if not self.parameters.proxy:
+                raise
+            return self._finish() | {"diverged": str(error)}
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

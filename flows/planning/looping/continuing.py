@@ -2,7 +2,7 @@
 
 Of the promoted run it takes, by version:
 
-- tokenizer, language models, labels and classifiers, as --pin does;
+- tokenizer, language models, token vectors, labels and classifiers, as --pin does;
 - cut-offs of perplexity and of classifiers' curves (role calibration of cut);
 - the last phase's checkpoint, as `model.base` and as the model `base` that scores are compared
   with;
@@ -27,6 +27,7 @@ from tasks.cut.stage import STAGE as CUT
 from tasks.labels.stage import STAGE as LABELS
 from tasks.language_model.stage import STAGE as LANGUAGE_MODEL
 from tasks.model.stage import ModelParameters
+from tasks.token_vectors.stage import STAGE as TOKEN_VECTORS
 from tasks.tokenizer.stage import STAGE as TOKENIZER
 from tasks.training.phases.section import TrainingSection
 from tasks.training.recipe.sections import categories_of
@@ -37,6 +38,7 @@ KEPT = {
     LANGUAGE_MODEL.name: "language_models",
     LABELS.name: "labels",
     CLASSIFIER.name: "classifiers",
+    TOKEN_VECTORS.name: "embeddings",
 }
 """Stages whose artifacts stay those of the promoted run, and their sections."""
 
@@ -129,11 +131,9 @@ def _sources(recipe: Recipe, new: Collection[str], pins: Mapping[str, str]) -> d
     for name, rubric in recipe.labels.items():
         if f"{LABELS.name}/{name}" not in pins:
             wanted |= set(rubric.sources)
-    for name, classifier in recipe.classifiers.items():
+    for name in recipe.classifiers:
         if f"{CLASSIFIER.name}/{name}" not in pins:
-            rubric = recipe.labels.get(classifier.labels or "")
-            learned = rubric.sources if rubric else (*classifier.good, *classifier.bad)
-            wanted |= set(learned)
+            wanted |= set(recipe.learned_from(name))
     return {name: source for name, source in recipe.sources.items() if name in wanted}
 
 

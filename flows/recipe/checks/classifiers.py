@@ -44,6 +44,11 @@ def _check_classifier(name: str, section: ClassifierSection, recipe: Recipe) -> 
                     f"so {section.threshold:g} calls all or none of them good; name a number in "
                     "between"
                 )
+    if section.kind == "linear" and recipe.embeddings is None:
+        yield (
+            f"{place}.kind: linear reads vectors of documents; add a section embeddings, or write "
+            "kind: fasttext"
+        )
     if section.languages is not None and section.model is None:
         yield from _without_langid(f"{place}.languages", sources, recipe)
 
