@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ def add_tokens(table: Any, ids: Any, starts: Any, sums: Any) -> None:
 
 
 @functools.lru_cache(maxsize=2)
-def bags(table_file: str, tokenizer_file: str) -> Bags:
+def bags(table_file: Path, tokenizer_file: Path) -> Bags:
     """The table of a file, mapped into memory once in each worker process."""
     table = np.load(table_file, mmap_mode="r", allow_pickle=False)
-    return Bags(table, Tokenizer.from_file(tokenizer_file))
+    return Bags(table, Tokenizer.from_file(str(tokenizer_file)))

@@ -56,7 +56,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class SampleWork:
-    """One part of a source. `limit`: the sample's largest hash. `vectors`: a column to copy."""
+    """A part of a source. `limit`: the largest hash of the sample. `vectors`: a column to copy."""
 
     part: AlignedPart
     wanted: Wanted

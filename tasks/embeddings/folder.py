@@ -30,18 +30,27 @@ _UNSTATED = 10**9
 
 @dataclass(frozen=True)
 class EncoderFolder:
-    """How to use the model in `folder`: `max_tokens` at once; `lower`: text in lower case."""
+    """How to use the model in folder `inside` of `root`: `max_tokens` at once; `lower`: text in
+    lower case.
+    """
 
-    folder: Path
+    root: Path
+    inside: str
     pooling: Pooling
     max_tokens: int
     lower: bool
+
+    @property
+    def folder(self) -> Path:
+        """Where the model itself is."""
+        return self.root / self.inside
 
     @classmethod
     def read(cls, folder: Path, parameters: EmbeddingsParameters) -> EncoderFolder:
         """`StageError` for what is no encoder of safetensors that runs without code of its own."""
         modules = _modules(folder)
-        inner = folder / modules.get("Transformer", "")
+        inside = modules.get("Transformer", "")
+        inner = folder / inside
         if not (inner / "config.json").is_file():
             raise StageError(
                 f"{folder} has no config.json, so it is no Hugging Face encoder; name the folder "
@@ -57,7 +66,7 @@ class EncoderFolder:
         pooling = _pooling(folder, modules.get("Pooling"), parameters.prefix)
         settings = _settings(inner, folder)
         tokens = _max_tokens(inner, config, settings.get("max_seq_length"), parameters.max_tokens)
-        return cls(inner, pooling, tokens, bool(settings.get("do_lower_case")))
+        return cls(folder, inside, pooling, tokens, bool(settings.get("do_lower_case")))
 
 
 def _modules(folder: Path) -> dict[str, str]:

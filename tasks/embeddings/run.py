@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 
 from infra.context import Context
 from infra.io.files import sha256_file
-from infra.stage import Outcome, Pin, StageError
+from infra.stage import Outcome, StageError
 from infra.store import Artifact
 from tasks.checkpoints.base import folder_of
 from tasks.documents.annotate import Annotate, annotate, ledger_of
@@ -48,15 +47,15 @@ def run(context: Context) -> Outcome:
 def _by_encoder(
     context: Context, parameters: EmbeddingsParameters
 ) -> tuple[Annotate, dict[str, Any]]:
-    pins = context.local_pins("model")
-    if not pins:
+    if not context.pins.get("model"):
         raise StageError(
             "embeddings has neither a model nor token vectors; name a folder or a model of the hub "
             "as embeddings.model, or write embeddings: {model: base}"
         )
-    used = EncoderFolder.read(folder_of(pins), parameters)
+    folder = context.folder("model", folder_of)
+    used = EncoderFolder.read(folder, parameters)
     how = (used.pooling, used.max_tokens, used.lower, parameters.prefix, parameters.windows)
-    fingerprint = hashlib.sha256(repr(how).encode() + _digest(pins).encode()).hexdigest()[:16]
+    fingerprint = hashlib.sha256(repr(how).encode() + _digest(folder).encode()).hexdigest()[:16]
     return functools.partial(embed, used, parameters), {
         "model": parameters.model,
         "fingerprint": fingerprint,
@@ -66,8 +65,7 @@ def _by_encoder(
 
 
 def _by_tokens(tokens: Artifact) -> tuple[Annotate, dict[str, Any]]:
-    table = str(tokens.path("table.npy"))
-    tokenizer = str(tokens.path("tokenizer.json"))
+    table, tokenizer = tokens.path("table.npy"), tokens.path("tokenizer.json")
     return functools.partial(embed_by_tokens, table, tokenizer), {
         "model": f"{tokens.statistics['base']} (input embeddings)",
         "fingerprint": tokens.digest[:16],
@@ -83,7 +81,7 @@ def embed(used: EncoderFolder, parameters: EmbeddingsParameters, table: pa.Table
     return pa.table({COLUMN: to_column(*made)})
 
 
-def embed_by_tokens(table_file: str, tokenizer_file: str, table: pa.Table) -> pa.Table:
+def embed_by_tokens(table_file: Path, tokenizer_file: Path, table: pa.Table) -> pa.Table:
     """Column `vector` for a table with `text` and `prompt`, by sums of token vectors."""
     from tasks.documents.bags import bags
 
@@ -91,12 +89,12 @@ def embed_by_tokens(table_file: str, tokenizer_file: str, table: pa.Table) -> pa
     return pa.table({COLUMN: to_column(*bags(table_file, tokenizer_file).vectors(texts))})
 
 
-def _digest(pins: Iterable[Pin]) -> str:
+def _digest(folder: Path) -> str:
     """Digest of the files that decide what the model computes, wherever they came from."""
     digest = hashlib.sha256()
-    for pin in sorted(pins, key=lambda pin: pin.name):
-        if pin.name.endswith(_READ):
-            digest.update(f"{pin.name} {pin.sha256 or sha256_file(Path(pin.path))}\n".encode())
+    for path in sorted(folder.rglob("*")):
+        if path.name.endswith(_READ) and path.is_file():
+            digest.update(f"{path.relative_to(folder)} {sha256_file(path)}\n".encode())
     return digest.hexdigest()
 
 

@@ -51,7 +51,7 @@ def run(context: Context) -> Outcome:
     if (artifact := context.optional("base")) is not None:
         given, name = artifact.folder("checkpoint"), artifact.identity
     else:
-        given, name = folder_of(context.local_pins("model")), str(parameters.model)
+        given, name = context.folder("model", folder_of), str(parameters.model)
     scratch = context.scratch()
     folder = open_base(given, scratch)
     with naming(given, folder):

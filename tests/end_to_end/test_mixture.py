@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 from typing import Any
@@ -88,8 +87,6 @@ def to_run(path: Path, folder: Path) -> list[str]:
 def test_a_phase_draws_by_what_the_search_proposes(tmp_path: Path) -> None:
     path = recipe(tmp_path)
     made = run(path, tmp_path)
-    found = json.loads(made["mixture/main"].path("fit.json").read_text())
-    print(json.dumps({k: v for k, v in found.items() if k != "proxies"}, indent=1))
     shares = made["shares/main"].statistics["shares"]
     drawn = made["training/one"].statistics["rows"]
     assert sum(shares.values()) == pytest.approx(1)

@@ -71,7 +71,7 @@ def _read(file: Path) -> str:
 
 
 def pieces(text: str, size: int = PIECE) -> Iterator[str]:
-    """Whole lines, joined until a piece has `size` characters; what is left of a text is dropped."""
+    """Whole lines, joined until a piece has `size` characters; the rest of a text is dropped."""
     lines: list[str] = []
     for line in text.splitlines():
         line = re.sub(r"\s+", " ", line).strip()
