@@ -18,6 +18,7 @@ from infra.remote.locations import is_remote
 from infra.stage import JSON, Pin, Stage, StageError
 from infra.store.artifact import Artifact
 from infra.store.attempt import Attempt, Shard
+from infra.store.directory import Directory
 from infra.store.exchange import Exchange
 
 ShardFunction = Callable[[Any, Shard], dict[str, JSON]]
@@ -57,6 +58,10 @@ class Context:
     access: Access = field(default_factory=Access)
     progress: Progress = no_progress
     measured: Measured = not_measured
+    answers: Directory | None = None
+    """Answers of models to requests, by what was asked: shared by all versions and recipes of the
+    store, as each costs money. Nothing removes them but a person.
+    """
     outputs: list[dict[str, JSON]] = field(default_factory=list)
     """Files of all finished shards, collected by `map` for the manifest."""
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from flows.planning.classifiers import add_classifiers, add_scores
 from flows.planning.looping.continuing import Past
 from flows.planning.roles import MAIN, Wiring, narrowed
 from flows.recipe.references import ArtifactReference, is_artifact
 from flows.recipe.sections import DecontaminateSection, Recipe, Source
 from infra.stage import Parameters, Stage
+from tasks.classifier.stage import STAGE as CLASSIFIER
 from tasks.cut.stage import STAGE as CUT
 from tasks.cut.stage import CutParameters, SourceCut
 from tasks.decontaminate.stage import STAGE as DECONTAMINATE
@@ -18,6 +20,7 @@ from tasks.dedup.stage import STAGE as DEDUP
 from tasks.embeddings.stage import STAGE as EMBEDDINGS
 from tasks.embeddings.stage import EmbeddingsParameters
 from tasks.ingest.stage import STAGE as INGEST
+from tasks.labels.stage import STAGE as LABELS
 from tasks.langid.stage import STAGE as LANGID
 from tasks.language_model.stage import STAGE as LANGUAGE_MODEL
 from tasks.language_model.stage import LanguageModelParameters
@@ -25,6 +28,7 @@ from tasks.line_dedup.stage import STAGE as LINE_DEDUP
 from tasks.perplexity.stage import STAGE as PERPLEXITY
 from tasks.pii.stage import STAGE as PII
 from tasks.quality.stage import STAGE as QUALITY
+from tasks.scores.stage import STAGE as SCORES
 from tasks.select.stage import STAGE as SELECT
 from tasks.signatures.stage import STAGE as SIGNATURES
 from tasks.signatures.stage import SignaturesParameters
@@ -38,10 +42,13 @@ artifacts of the same source, found by role.
 
 TEXT_STAGES = (
     *SOURCE_STAGES,
-    LANGUAGE_MODEL,
-    PERPLEXITY,
     TOKEN_VECTORS,
     EMBEDDINGS,
+    LABELS,
+    CLASSIFIER,
+    SCORES,
+    LANGUAGE_MODEL,
+    PERPLEXITY,
     SIGNATURES,
     DECONTAMINATE,
     CUT,
@@ -55,6 +62,9 @@ def add_documents(recipe: Recipe, wiring: Wiring, past: Past) -> dict[str, str]:
     """Add ingest to select to the graph; returns source -> its select node."""
     for stage in SOURCE_STAGES:
         _annotate_sources(recipe, wiring, stage)
+    _embed(recipe, wiring)
+    add_classifiers(recipe, wiring, past)
+    scores = add_scores(recipe, wiring)
     for language, section in recipe.language_models.items():
         held_out = _held_out(recipe, section.sources)
         parameters = narrowed(LanguageModelParameters, section, held_out=held_out)
@@ -65,7 +75,6 @@ def add_documents(recipe: Recipe, wiring: Wiring, past: Past) -> dict[str, str]:
     trained_on = {name: source for name, source in recipe.sources.items() if source.category}
     if not trained_on:
         return {}
-    _embed(recipe, wiring)
     compared = recipe.compared()
     if recipe.dedup is not None:
         for name in compared:
@@ -77,7 +86,7 @@ def add_documents(recipe: Recipe, wiring: Wiring, past: Past) -> dict[str, str]:
     percentiles = recipe.percentiles.model_dump()
     cut = CutParameters(sources=keeps, block=recipe.block, **percentiles)
     calibration = (past.calibration,) if past.calibration else ()
-    wiring.add(CUT, MAIN, cut, trained_on, calibration=calibration)
+    wiring.add(CUT, MAIN, cut, trained_on, calibration=calibration, scores=scores)
     if recipe.dedup is not None and compared:
         preferred = {PREFERENCES[column.removeprefix("-")] for column in recipe.dedup.prefer}
         wiring.add(
@@ -144,6 +153,7 @@ def _keeps(recipe: Recipe, source: Source) -> SourceCut:
         decontaminate=section.action,
         passage_share=section.passage_share,
         block=source.block,
+        classifiers={name: one for name, one in source.classifiers.items() if one.keep},
     )
 
 

@@ -10,19 +10,22 @@ from flows.planning.graph import Node
 from flows.planning.scale.costs import Costs, UnitCost
 from flows.planning.scale.sizes import Size
 from tasks.binning.stage import STAGE as BINNING
+from tasks.classifier.stage import STAGE as CLASSIFIER
 from tasks.cut.stage import STAGE as CUT
 from tasks.dedup.stage import STAGE as DEDUP
 from tasks.embeddings.stage import STAGE as EMBEDDINGS
 from tasks.ingest.stage import STAGE as INGEST
+from tasks.labels.stage import STAGE as LABELS
 from tasks.language_model.stage import STAGE as LANGUAGE_MODEL
 from tasks.select.stage import STAGE as SELECT
 from tasks.token_vectors.stage import STAGE as TOKEN_VECTORS
 
 DATA_STAGES = frozenset(
-    {stage.name for stage in (*TEXT_STAGES, BINNING)} - {LANGUAGE_MODEL.name, TOKEN_VECTORS.name}
+    {stage.name for stage in (*TEXT_STAGES, BINNING)}
+    - {stage.name for stage in (LANGUAGE_MODEL, LABELS, CLASSIFIER, TOKEN_VECTORS)}
 )
-"""Stages that are predicted. Language models, token vectors, tokenizer and model read a sample or
-no documents.
+"""Stages that are predicted. Language models, rubrics, classifiers, token vectors, tokenizer and
+model read a sample or no documents.
 """
 
 STORE_REQUESTS = 3
