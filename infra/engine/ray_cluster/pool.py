@@ -33,7 +33,10 @@ from infra.engine.ray_cluster.work import result_of
 from infra.stage import StageError
 
 _POLL_S = 1.0
-_HEAD_POLL_S = 10.0
+_HEAD_POLL_S = 5.0
+_ROOM_S = 5.0
+"""How long an answer on room holds: nodes join and leave."""
+
 _STARTS = 3
 """Workers in a row that may die while they start."""
 
@@ -67,6 +70,10 @@ class _Worker:
     node: str = ""
     job: Job | None = None
     deadline: float = math.inf
+
+
+class HeadLost(ClusterUnusable):
+    """The cluster's head is gone."""
 
 
 class Pool:
@@ -104,10 +111,10 @@ class Pool:
         self._workers: list[_Worker] = []
         self._checked: set[str] = set()
         self._failed_starts: dict[Resources, int] = {}
-        self._room: dict[Resources, int] = {}
+        self._room: dict[Resources, tuple[float, int]] = {}
         self._known_nodes: list[dict[str, Any]] = []
         self._nodes_asked = -math.inf
-        self._head_asked = time.monotonic()
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="ray-pool")
         self._thread.start()
 
@@ -137,19 +144,23 @@ class Pool:
         cannot be joined, or holds none.
         """
         self.connect()
-        if size not in self._room:
+        until, known = self._room.get(size, (-math.inf, 0))
+        if until < time.monotonic():
             asked: concurrent.futures.Future[int] = concurrent.futures.Future()
             with self._lock:
                 if self._broken is not None:
                     raise self._broken
                 self._events.put(("room", stage, size, asked))
-            self._room[size] = asked.result()
-        return self._room[size]
+            known = asked.result()
+            self._room[size] = (time.monotonic() + _ROOM_S, known)
+        return known
 
     def close(self) -> None:
         """End all workers and leave the cluster. Futures without a result are cancelled."""
+        self._ended.set()
         self._events.put(("end",))
-        self._thread.join(_END_S)
+        if not isinstance(self._broken, HeadLost):  # whatever asks a lost head does not return
+            self._thread.join(_END_S)
         self.connection.close()
 
     # Called in the pool's thread
@@ -158,6 +169,7 @@ class Pool:
         try:
             self._join()
             self._connected.set()
+            threading.Thread(target=self._watch_head, daemon=True, name="ray-head").start()
             while self._handle():
                 pass
             ended: BaseException = concurrent.futures.CancelledError()
@@ -177,7 +189,8 @@ class Pool:
 
     def _give_up(self, error: BaseException) -> None:
         with self._lock:  # from now on nothing is put into the queue
-            self._broken = error
+            self._broken = self._broken or error
+            error = self._broken
         for job in list(self._unsettled):
             self._settle(job, error=error)
         with contextlib.suppress(queue.Empty):
@@ -268,7 +281,6 @@ class Pool:
         self._end_overdue()
         self._hand_out()
         self._refuse_unplaced()
-        self._watch_head()
         return True
 
     def _wait_s(self) -> float:
@@ -443,14 +455,18 @@ class Pool:
         )
 
     def _watch_head(self) -> None:
-        if time.monotonic() - self._head_asked < _HEAD_POLL_S:
-            return
-        if not self.connection.answers():
-            raise ClusterUnusable(
-                f"the head of the Ray cluster at {self.connection.address} does not answer any "
-                "more; finished shards are kept"
-            )
-        self._head_asked = time.monotonic()
+        """In a thread of its own: where the head is gone, Ray's calls wait for it, and after a
+        minute Ray ends this process without a word.
+        """
+        while not self._ended.wait(_HEAD_POLL_S):
+            if not self.connection.answers():
+                self._give_up(
+                    HeadLost(
+                        f"the head of the Ray cluster at {self.connection.address} does not answer "
+                        "any more; finished shards are kept: start the cluster, and run again"
+                    )
+                )
+                return
 
     def _settle(self, job: Job, *, result: Any = None, error: BaseException | None = None) -> None:
         """Set a job's result, unless it was cancelled."""
