@@ -91,6 +91,7 @@ def build(
                 access or Access(),
                 progress,
                 measured,
+                store.root.child("answers"),
             )
             started = time.time()
             with unwritten(id, inputs, pins):

@@ -71,6 +71,7 @@ def plan(
     from flows.planning.phase_text import training_json, training_lines
     from flows.planning.prepare import prepare
     from flows.planning.reading import readings
+    from flows.planning.searching import search_lines
 
     request = read_request(recipe, set_, store, only, from_stage, until_stage, force, pin)
     with refusals():
@@ -94,6 +95,8 @@ def plan(
             found["from"] = origin.identity
         if scaled is not None:
             found["scale"] = scaled.to_json()
+        if prepared.searches:
+            found["mixtures"] = [one.to_json() for one in prepared.searches]
         found |= training_json(prepared.phases, prepared.predicted, prepared.unpredicted)
         put(json.dumps(found, ensure_ascii=False))
         return
@@ -109,6 +112,8 @@ def plan(
     for line in [*in_words(expected, prepared.plan), *reading.lines, *in_lines(tokenizing)]:
         console.print(line, soft_wrap=True, highlight=False)
     for line in origin_in_words(prepared.recipe, prepared.plan):
+        console.print(line, soft_wrap=True, highlight=False)
+    for line in search_lines(list(prepared.searches)):
         console.print(line, soft_wrap=True, highlight=False)
     for line in training_lines(prepared.phases, prepared.predicted, prepared.unpredicted):
         console.print(line, soft_wrap=True, highlight=False)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from flows.planning.graph import Graph
 from flows.planning.looping.continuing import Past
+from flows.planning.mixing import add_mixtures, shares_of
 from flows.planning.roles import MAIN, narrowed
 from flows.recipe.references import ARTIFACT_SCHEME, ArtifactReference
 from flows.recipe.sections import Recipe
@@ -71,13 +72,13 @@ def _phases(
     models: dict[str, str | ArtifactReference] = {}
     if recipe.training is None or recipe.binning is None:
         return models
-    sources_of = recipe.categories()
+    sources_of, searched = recipe.categories(), recipe.searched()
     default = recipe.binning.sequence_length
     read = {
         (category, phase.sequence_length or default): None
         for phase in recipe.training.phases
-        for category in categories_of(phase.mixture, list(sources_of))
-    }
+        for category in categories_of(phase.mixture, list(sources_of), searched)
+    } | {(category, default): None for searched_by in searched.values() for category in searched_by}
     bins = {
         (category, length): graph.add(
             BINNING,
@@ -88,6 +89,7 @@ def _phases(
         )
         for category, length in sorted(read, key=_by_category(list(sources_of), default))
     }
+    add_mixtures(recipe, graph, selected, tokenizer, bins)
     spans_phases = recipe.training.schedule.total is None
     for phase in recipe.training.phases:
         length = phase.sequence_length or default
@@ -98,9 +100,10 @@ def _phases(
             previous=previous,
             bins=[
                 bins[category, length]
-                for category in categories_of(phase.mixture, list(sources_of))
+                for category in categories_of(phase.mixture, list(sources_of), searched)
             ],
             heldout=list(selected.values()) if recipe.training.evaluation else (),
+            shares=shares_of(phase.mixture, graph),
         )
         if spans_phases and phase.schedule is None:
             graph.remark(node, _OF_SCHEDULE)

@@ -124,7 +124,9 @@ def _plan_lines(facts: PhaseFacts) -> Iterator[str]:
 def _epochs(facts: PhaseFacts, name: str) -> str:
     own, all_phases = facts.epochs[name], facts.epochs_total[name]
     since = f" ({all_phases:.2f} with phases before)" if all_phases - own > 0.005 else ""
-    return f"{name} {own:.2f}{since}"
+    read = facts.readings.get(name)
+    most = f", its most repeated documents are read {read:.2f} times" if read else ""
+    return f"{name} {own:.2f}{since}{most}"
 
 
 def _mixture(facts: PhaseFacts) -> str:
@@ -132,7 +134,11 @@ def _mixture(facts: PhaseFacts) -> str:
     if isinstance(start, str) or isinstance(end, str) or start is None or end is None:
         drawn = f" (rows: {_named(facts.drawn)})" if facts.drawn else ""
         return f"buckets{drawn}"
-    return ", ".join(f"{name} {_moving(_share(start[name]), _share(end[name]))}" for name in start)
+    assumed = f" (assumed: {facts.assumed})" if facts.assumed else ""
+    shares = ", ".join(
+        f"{name} {_moving(_share(start[name]), _share(end[name]))}" for name in start
+    )
+    return shares + assumed
 
 
 def _prediction_lines(phase: PhasePrediction, hardware: Hardware | None) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from flows.planning.origin import origin_of
 from flows.planning.plan import Plan
+from flows.planning.roles import MAIN
 from flows.recipe.file import RecipeError
 from flows.recipe.sections import Recipe
 from infra.store import Artifact
@@ -54,7 +55,7 @@ def model_shape(recipe: Recipe, plan: Plan) -> ModelShape:
     Raises:
         NoShape: nothing that can be read here states them.
     """
-    made = next((s for s in plan.steps.values() if s.node.stage.name == MODEL.name), None)
+    made = plan.steps.get(f"{MODEL.name}/{MAIN}")
     if made is not None and made.artifact is not None:
         config = _config_in(made.artifact)
         if config is not None:
@@ -101,7 +102,7 @@ def _of_config(config: dict[str, Any]) -> ModelShape:
 def made_config(plan: Plan) -> dict[str, Any] | None:
     """The configuration of the base that another recipe made; None where there is none."""
     for step in plan.steps.values():
-        if step.node.stage.name == MODEL.name:
+        if step.id == f"{MODEL.name}/{MAIN}":
             for artifact in step.external.get("base", ()):
                 return _config_in(artifact)
     return None

@@ -54,7 +54,11 @@ HUB_NAMES = {
     ("tokenizer", "base"): hub_model,
     ("model", "base"): hub_model,
     ("evaluation", "model"): hub_model,
+    ("embeddings", "model"): hub_model,
+    ("token_vectors", "model"): hub_model,
     ("langid", "model"): hub_fasttext_model,
+    ("labels", "model"): hub_model,
+    ("classifier", "model"): hub_model,
 }
 """Stages and their parameters that may name a model of the Hugging Face hub."""
 

@@ -13,16 +13,30 @@ from flows.planning.model_nodes import add_evaluations, add_models
 from flows.planning.roles import MAIN, Wiring, narrowed
 from flows.recipe.sections import Recipe
 from tasks.binning.stage import STAGE as BINNING
+from tasks.documents.proposals import is_proxy
 from tasks.evaluation.stage import STAGE as EVALUATION
+from tasks.mixture.stage import STAGE as MIXTURE
 from tasks.model.stage import STAGE as MODEL
 from tasks.report.stage import STAGE as REPORT
 from tasks.report.stage import ReportParameters
 from tasks.scorecard.stage import STAGE as SCORECARD
 from tasks.scorecard.stage import ScorecardParameters
+from tasks.shares.stage import STAGE as SHARES
 from tasks.tokenizer.stage import STAGE as TOKENIZER
 from tasks.training.stage import STAGE as TRAINING
 
-STAGES = (*TEXT_STAGES, TOKENIZER, MODEL, BINNING, TRAINING, EVALUATION, SCORECARD, REPORT)
+STAGES = (
+    *TEXT_STAGES,
+    TOKENIZER,
+    MODEL,
+    BINNING,
+    MIXTURE,
+    SHARES,
+    TRAINING,
+    EVALUATION,
+    SCORECARD,
+    REPORT,
+)
 """All stages in running order."""
 
 
@@ -40,6 +54,8 @@ def stages(recipe: Recipe, past: Past | None = None) -> Graph:
         graph.add(SCORECARD, MAIN, limits, run=list(graph.nodes), promoted=past.promoted)
     by_stage: dict[str, list[str]] = {}
     for id, node in graph.nodes.items():
+        if is_proxy(id):
+            continue  # the report shows them as what a mixture was found by
         by_stage.setdefault(node.stage.name, []).append(id)
     hardware = recipe.training.hardware if recipe.training else None
     report = ReportParameters(

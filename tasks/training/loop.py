@@ -79,7 +79,9 @@ class Phase:
             )
         )
         self.carried = ranks.together(lambda: Carried.read(spec.state, spec.new_rows))
-        self.plan, self.sampler = plan_and_sampler(parameters, self.data.bins, self.carried)
+        self.plan, self.sampler = plan_and_sampler(
+            parameters, self.data.bins, self.carried, spec.repeats
+        )
         if ranks.world_size > 1:
             require_rows(*self.plan.step_rows, ranks.world_size)
         self.checkpoints = Checkpointer(self.scratch / CHECKPOINTS, ranks, parameters.keep)
@@ -157,6 +159,10 @@ class Phase:
                 self._refuse_divergence()
             self._refuse_divergence()  # also where all steps were taken before
             return self._finish()
+        except TrainingStopped as error:
+            if not self.parameters.proxy:
+                raise
+            return self._finish() | {"diverged": str(error)}
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

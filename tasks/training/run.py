@@ -18,10 +18,12 @@ from tasks.checkpoints.config_keys import for_all_readers, has_nested_rope, rope
 from tasks.checkpoints.context import ContextLength
 from tasks.checkpoints.rope import extended
 from tasks.checkpoints.text_files import read_json, write_json
-from tasks.documents.bins import category_of
+from tasks.documents.bins import category_of, most_repeated
+from tasks.documents.proposals import proposed_shares
 from tasks.documents.selected import HELD_OUT_FOLDER
 from tasks.training.monitoring.names import EVALUATIONS, METRICS, SAMPLES, TENSORBOARD, in_words
 from tasks.training.origin import refuse_other_tokenizer
+from tasks.training.recipe.sections import TimesNatural
 from tasks.training.spec import CHECKPOINTS, STOP, resume_place
 from tasks.training.stage import TrainingParameters
 from tasks.training.supervision.supervise import GRACE_S, Listener, Stopped, Supervisor
@@ -148,7 +150,7 @@ def _unit(metrics: Mapping[str, Any]) -> str:
 
 
 def _spec(context: Context, scratch: Path) -> dict[str, Any]:
-    parameters: TrainingParameters = context.parameters
+    parameters: TrainingParameters = context.parameters.settled(_proposed(context))
     previous = context.input("previous")
     checkpoint = starting_point(
         previous.folder("checkpoint"), parameters.context, scratch / "previous"
@@ -169,7 +171,14 @@ def _spec(context: Context, scratch: Path) -> dict[str, Any]:
         "heldout": _held_out(context.many("heldout")) if parameters.evaluation else {},
         "events": "" if records is None else str(records / TENSORBOARD),
         "name": context.name,
+        "repeats": repeats_of(context.many("bins")),
     }
+
+
+def _proposed(context: Context) -> dict[str, float]:
+    """Category -> share that a mixture search proposes; {} where the phase states its own."""
+    artifact = context.optional("shares")
+    return {} if artifact is None else proposed_shares(artifact)
 
 
 def _held_out(selected: Iterable[Artifact]) -> dict[str, list[str]]:
@@ -226,7 +235,15 @@ def bins_of(parameters: TrainingParameters, artifacts: Iterable[Artifact]) -> di
     """Category -> local folders of its bins, in order; only categories the phase draws from."""
     bins = {category_of(artifact.name): _bin_folders(artifact) for artifact in artifacts}
     mixture = parameters.mixture
+    if isinstance(mixture, TimesNatural):
+        return bins_drawn_from(bins, mixture.natural)
     return bins_drawn_from(bins, mixture) if isinstance(mixture, dict) else bins
+
+
+def repeats_of(artifacts: Iterable[Artifact]) -> dict[str, int]:
+    """Category -> copies of its most repeated document, where a curve of `cut` asks for any."""
+    found = {category_of(a.name): most_repeated(a.statistics) for a in artifacts}
+    return {category: copies for category, copies in sorted(found.items()) if copies > 1}
 
 
 def _bin_folders(artifact: Artifact) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 import pydantic
 
-from infra.stage import NOT_IDENTITY, Output, Parameters, Role, Stage
+from infra.stage import JSON, NOT_IDENTITY, Output, Parameters, Role, Stage
 from tasks.checkpoints.context import ContextLength
 from tasks.training.planning.batches import Batches
 from tasks.training.planning.lengths import (
@@ -43,6 +43,7 @@ from tasks.training.recipe.sections import (
     Compile,
     DataCursor,
     DocumentMask,
+    FromMixture,
     Guard,
     MaxEpochs,
     Mixture,
@@ -52,6 +53,7 @@ from tasks.training.recipe.sections import (
     Seed,
     Share,
     ShareEpochs,
+    TimesNatural,
     Trainable,
 )
 
@@ -91,6 +93,23 @@ class TrainingParameters(Parameters):
     devices: Annotated[Devices, NOT_IDENTITY] = Devices()
     evaluation: EvaluationField = None
     tracker: TrackerField = "none"
+    proxy: bool = False
+    """A model that only a search looks at: where it diverges the phase ends, and its statistics say
+    so, instead of failing.
+    """
+
+    def identity(self) -> dict[str, JSON]:
+        """As of any parameters, but that only a proxy differs by being one."""
+        found = super().identity()
+        if not self.proxy:
+            del found["proxy"]
+        return found
+
+    def settled(self, proposed: Mapping[str, float]) -> TrainingParameters:
+        """These with the shares that a mixture search proposes, where they take them from one."""
+        if not isinstance(self.mixture, FromMixture):
+            return self
+        return self.model_copy(update={"mixture": self.mixture.shares(proposed)})
 
     def plan(
         self, position: Position | None = None, rows: Mapping[str, int] | None = None
@@ -128,6 +147,13 @@ class TrainingParameters(Parameters):
         """The mixture by category; without `length`, only what is certain of it is checked."""
         if self.mixture == "buckets" or isinstance(self.mixture, BucketsOf):
             return "buckets"
+        if isinstance(self.mixture, FromMixture):
+            raise NotKnownYet(f"mixture: shares come from {self.mixture.origin}, not made yet")
+        if isinstance(self.mixture, TimesNatural):
+            if rows is None:
+                raise NotKnownYet("mixture: natural shares are not known before the bins exist")
+            given = self.mixture.shares(rows)
+            return {c: Ramp.constant(Fraction(str(share))) for c, share in sorted(given.items())}
         if any(isinstance(share, ShareEpochs) for share in self.mixture.values()):
             taken = rows_of_epochs(self.mixture, rows)
             if length is None or taken is None:
@@ -196,6 +222,7 @@ STAGE = Stage(
         Role("previous", ("model", "training")),
         Role("bins", ("binning",), many=True, content=True),
         Role("heldout", ("select",), many=True, optional=True, identity=False),
+        Role("shares", ("shares",), optional=True, content=True),
     ),
     outputs=(
         Output("checkpoint/*", "files that `from_pretrained` reads"),

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flows.recipe.checks.classifiers import check_classifiers
 from flows.recipe.checks.dedup import check_dedup
+from flows.recipe.checks.embeddings import check_embeddings
 from flows.recipe.checks.evaluation import (
     check_evaluated_models,
     check_evaluation,
@@ -16,6 +18,7 @@ from flows.recipe.checks.evaluation import (
     check_tasks_exist,
 )
 from flows.recipe.checks.loop import check_loop
+from flows.recipe.checks.mixtures import check_mixtures
 from flows.recipe.checks.models import check_model, check_new_rows, check_phases, check_watched
 from flows.recipe.checks.sources import (
     check_block_lists,
@@ -35,11 +38,14 @@ def problems_between(recipe: Recipe) -> list[str]:
         *check_categories(recipe),
         *check_languages(recipe),
         *check_language_models(recipe),
+        *check_classifiers(recipe),
         *check_dedup(recipe),
+        *check_embeddings(recipe),
         *check_searched_benchmarks(recipe),
         *check_tasks_exist(recipe),
         *check_model(recipe),
         *check_evaluated_models(recipe),
+        *check_mixtures(recipe),
         *check_phases(recipe),
         *check_language_settings(recipe),
         *check_block_lists(recipe),

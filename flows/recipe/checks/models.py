@@ -77,7 +77,7 @@ def check_phases(recipe: Recipe) -> list[str]:
     problems, categories = list(_check_positions(recipe)), recipe.categories()
     for phase in recipe.training.phases:
         where = f"training.phases.{phase.name}"
-        named = categories_of(phase.mixture, list(categories))
+        named = categories_of(phase.mixture, list(categories), recipe.searched())
         if categories or not planned:
             problems += unknown_names(f"{where}.mixture", named, categories)
         for owner, limits in ((where, phase.max_epochs), ("training", recipe.training.max_epochs)):

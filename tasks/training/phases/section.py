@@ -8,6 +8,7 @@ of later phases only their total length, where the schedule spans them (nothing 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from typing import Annotated
 
@@ -18,7 +19,7 @@ from tasks.training.phases.coarse import StatedPhase, coarse_section, phase_warn
 from tasks.training.phases.node_schedule import node_schedule, refuse_unknown_steps, slack
 from tasks.training.phases.phase_section import PhaseSection
 from tasks.training.phases.standing import Standing, Stated, standings, tokens_of_run
-from tasks.training.planning.lengths import fixed_tokens
+from tasks.training.planning.lengths import NotKnownYet, fixed_tokens
 from tasks.training.planning.plan import Position
 from tasks.training.recipe.adapter import Adapter, refuse_untrained
 from tasks.training.recipe.devices import Devices
@@ -65,8 +66,9 @@ class TrainingSection(Parameters):
     schedule: ScheduleSection = ScheduleSection()
     max_epochs: MaxEpochs = pydantic.Field(
         default=DEFAULT_EPOCHS,
-        description="times that a category's rows may be taken, over all phases that continue the "
-        "data: a number, or category -> number (`*`: those not named)",
+        description="times that a document may be read, over all phases that continue the data, "
+        "a sampling curve's copies counted: a number, or category -> number (`*`: those not "
+        "named)",
     )
     precision: PrecisionField = "fp32"
     document_mask: DocumentMask = True
@@ -190,7 +192,8 @@ class TrainingSection(Parameters):
             refuse_unknown_steps(values["schedule"])
         node = TrainingParameters(**values)
         if here.start is not None and here.length is not None:
-            node.plan(Position(here.start, here.owed))
+            with contextlib.suppress(NotKnownYet):  # shares that a search or bins will give
+                node.plan(Position(here.start, here.owed))
         return node
 
     def max_epochs_of(self, phase: PhaseSection) -> MaxEpochs:

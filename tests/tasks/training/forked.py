@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import multiprocessing
 import os
 import socket
@@ -19,9 +20,11 @@ from unittest import mock
 import torch
 from torch.distributed.device_mesh import init_device_mesh
 
-from tasks.training import worker
 from tasks.training.distributed.ranks import Ranks, join
 from tasks.training.recipe.devices import Devices
+
+MAIN = {"tasks.training": "tasks.training.worker", "tasks.evaluation": "tasks.evaluation.__main__"}
+"""Module that a stage starts -> the one with its `main`."""
 
 _FORK = multiprocessing.get_context("fork")
 
@@ -34,7 +37,7 @@ class Worker:
         (_, stdin), (stdout, _), (stderr, _) = ends
         theirs = [ends[0][0], ends[1][1], ends[2][1]]
         self._process = _FORK.Process(
-            target=_work, args=(words[-1], dict(env), theirs, [stdin, stdout, stderr])
+            target=_work, args=(words[-2:], dict(env), theirs, [stdin, stdout, stderr])
         )
         self._process.start()
         for end in theirs:
@@ -52,7 +55,8 @@ class Worker:
         return self._process.exitcode
 
 
-def _work(spec: str, env: dict[str, str], own: list[int], parents: list[int]) -> None:
+def _work(words: Sequence[str], env: dict[str, str], own: list[int], parents: list[int]) -> None:
+    module, spec = words
     for end in parents:
         os.close(end)
     for number, end in enumerate(own):
@@ -64,7 +68,7 @@ def _work(spec: str, env: dict[str, str], own: list[int], parents: list[int]) ->
     sys.stdout, sys.stderr = open(1, "w"), open(2, "w")  # noqa: SIM115  (pytest's are its own)
     status = 1
     try:
-        status = worker.main([spec])
+        status = importlib.import_module(MAIN[module]).main([spec])
     except Exception:
         traceback.print_exc()
     finally:

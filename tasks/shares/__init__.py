@@ -1,0 +1,1 @@
+"""The shares that a mixture search proposes, by themselves."""
