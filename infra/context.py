@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import pickle
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from infra.engine.base import Engine, Inline
-from infra.io.files import replacing
 from infra.remote import holding
 from infra.remote.access import Access
+from infra.remote.held import held, held_folder
 from infra.remote.locations import is_remote
 from infra.stage import JSON, Pin, Stage, StageError
 from infra.store.artifact import Artifact
 from infra.store.attempt import Attempt, Shard
+from infra.store.directory import Directory
+from infra.store.exchange import Exchange
 
 ShardFunction = Callable[[Any, Shard], dict[str, JSON]]
 Progress = Callable[[float, float, str], None]
@@ -58,6 +58,10 @@ class Context:
     access: Access = field(default_factory=Access)
     progress: Progress = no_progress
     measured: Measured = not_measured
+    answers: Directory | None = None
+    """Answers of models to requests, by what was asked: shared by all versions and recipes of the
+    store, as each costs money. Nothing removes them but a person.
+    """
     outputs: list[dict[str, JSON]] = field(default_factory=list)
     """Files of all finished shards, collected by `map` for the manifest."""
 
@@ -86,19 +90,17 @@ class Context:
         return self.files(path)[0]
 
     def files(self, path: str) -> tuple[Path, ...]:
-        """Local paths of the files pinned for a parameter, in the plan's order; none where it is
-        unset.
+        """Paths of the files pinned for a parameter, in the plan's order; none where it is unset.
+        Those on other machines are fetched where they are opened.
         """
-        return tuple(Path(pin.path) for pin in self.local_pins(path))
+        return tuple(held(pin, self.access) for pin in self.pins.get(path, ()))
 
-    def local_pins(self, path: str) -> tuple[Pin, ...]:
-        """The files pinned for a parameter, those on other machines as copies in one folder of this
-        attempt, under their names. Raises what `infra.remote.cache.local_copy` raises.
-        """
+    def folder(self, path: str, of: Callable[[Sequence[Pin]], Path]) -> Path:
+        """A folder with the files pinned for a parameter; `of` finds it where they are local."""
         pins = self.pins.get(path, ())
-        if not any(is_remote(pin.path) for pin in pins):
-            return pins
-        return copies(pins, self.scratch() / "pinned" / path, self.access)
+        if not pins or not all(is_remote(pin.path) for pin in pins):
+            return of(pins)
+        return held_folder(pins, self.access)
 
     def map(
         self,
@@ -129,10 +131,15 @@ class Context:
         return {key: done[key]["result"] for key in items}
 
     def scratch(self) -> Path:
-        """A local folder for checkpoints and spill files. It survives a kill and is removed at
-        commit.
+        """A local folder for checkpoints and spill files of this process. It survives a kill and is
+        removed at commit. Workers see `exchange`.
         """
         return self.attempt.scratch()
+
+    @property
+    def exchange(self) -> Exchange:
+        """What workers write for one another: they may be on several machines."""
+        return self.attempt.exchange
 
     @contextlib.contextmanager
     def record(self, name: str) -> Iterator[Path]:
@@ -143,34 +150,6 @@ class Context:
             self.attempt.records.replace_file(staged, name)
         finally:
             staged.unlink(missing_ok=True)
-
-
-def copies(pins: Sequence[Pin], folder: Path, access: Access) -> tuple[Pin, ...]:
-    """Pins with every remote object as a file of `folder`: named as its pin, below a number where
-    names repeat. What is there already is kept.
-    """
-    from infra.remote.ahead import local_pins
-
-    repeated = len({tuple(_parts(pin.name)) for pin in pins}) < len(pins)
-    found = []
-    for number, (pin, local) in enumerate(zip(pins, local_pins(pins, access), strict=True)):
-        if is_remote(pin.path):
-            target = folder / str(number) if repeated else folder
-            target = target.joinpath(*_parts(pin.name))
-            if not target.exists():
-                with replacing(target) as temporary:
-                    try:
-                        os.link(local.path, temporary)
-                    except OSError:  # another disk
-                        shutil.copyfile(local.path, temporary)
-            local = replace(local, path=str(target))
-        found.append(local)
-    return tuple(found)
-
-
-def _parts(name: str) -> list[str]:
-    """A pin's name as folders and a file below another folder; a key of S3 may have `..` in it."""
-    return [part for part in name.split("/") if part not in ("", ".", "..")] or ["file"]
 
 
 @dataclass(frozen=True)

@@ -67,10 +67,13 @@ model:
   context: {positions: 256, rope: {type: yarn}}
   pad_to_multiple_of: 8
 evaluation: null
+embeddings: {model: base}
 """
 """A second recipe over the first's crawl and model: repeated lines and leaked passages go,
-tokenizer and model grow.
+documents get vectors, tokenizer and model grow.
 """
+GROWN_ONLY = ("token_vectors", "embeddings", "model")
+"""Stages of it that bins do not need."""
 
 
 def bitwise_stages() -> dict[str, Stage]:
@@ -95,10 +98,10 @@ def build_all(folder: Path) -> dict[str, Artifact]:
     write_recipe(folder / "world")
     (folder / "world" / "grown.yaml").write_text(GROWN, encoding="utf-8")
     inline, found = EngineConfig(kind="inline", cpu_threads=1), {}
-    for recipe in ("small", "grown"):
+    for recipe, only in {"small": ("model",), "grown": GROWN_ONLY}.items():
         file, store = folder / "world" / f"{recipe}.yaml", folder / "store"
         made = run_direct(file, store, inline, until="binning") | run_direct(
-            file, store, inline, only=("model",)
+            file, store, inline, only=only
         )
         found |= {f"{recipe}/{id}": artifact for id, artifact in made.items()}
     return found

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = {"documents", "text", "benchmarks", "checkpoints", "export"}
+SHARED = {"documents", "text", "benchmarks", "checkpoints", "export", "scorers"}
 ORCHESTRATION = {"prefect", "ray", "typer"}
 
 

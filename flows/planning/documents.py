@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from flows.planning.classifiers import add_classifiers, add_scores
 from flows.planning.looping.continuing import Past
 from flows.planning.roles import MAIN, Wiring, narrowed
-from flows.recipe.references import ArtifactReference
+from flows.recipe.references import ArtifactReference, is_artifact
 from flows.recipe.sections import DecontaminateSection, Recipe, Source
 from infra.stage import Parameters, Stage
+from tasks.classifier.stage import STAGE as CLASSIFIER
 from tasks.cut.stage import STAGE as CUT
 from tasks.cut.stage import CutParameters, SourceCut
 from tasks.decontaminate.stage import STAGE as DECONTAMINATE
 from tasks.decontaminate.stage import DecontaminateParameters
 from tasks.dedup.stage import PREFERENCES, DedupParameters
 from tasks.dedup.stage import STAGE as DEDUP
+from tasks.embeddings.stage import STAGE as EMBEDDINGS
+from tasks.embeddings.stage import EmbeddingsParameters
 from tasks.ingest.stage import STAGE as INGEST
+from tasks.labels.stage import STAGE as LABELS
 from tasks.langid.stage import STAGE as LANGID
 from tasks.language_model.stage import STAGE as LANGUAGE_MODEL
 from tasks.language_model.stage import LanguageModelParameters
@@ -23,9 +28,12 @@ from tasks.line_dedup.stage import STAGE as LINE_DEDUP
 from tasks.perplexity.stage import STAGE as PERPLEXITY
 from tasks.pii.stage import STAGE as PII
 from tasks.quality.stage import STAGE as QUALITY
+from tasks.scores.stage import STAGE as SCORES
 from tasks.select.stage import STAGE as SELECT
 from tasks.signatures.stage import STAGE as SIGNATURES
 from tasks.signatures.stage import SignaturesParameters
+from tasks.token_vectors.stage import STAGE as TOKEN_VECTORS
+from tasks.token_vectors.stage import TokenVectorsParameters
 
 SOURCE_STAGES = (INGEST, LINE_DEDUP, LANGID, QUALITY, PII)
 """Stages with one node per source that has their section, in running order. Their inputs are
@@ -34,6 +42,11 @@ artifacts of the same source, found by role.
 
 TEXT_STAGES = (
     *SOURCE_STAGES,
+    TOKEN_VECTORS,
+    EMBEDDINGS,
+    LABELS,
+    CLASSIFIER,
+    SCORES,
     LANGUAGE_MODEL,
     PERPLEXITY,
     SIGNATURES,
@@ -49,6 +62,9 @@ def add_documents(recipe: Recipe, wiring: Wiring, past: Past) -> dict[str, str]:
     """Add ingest to select to the graph; returns source -> its select node."""
     for stage in SOURCE_STAGES:
         _annotate_sources(recipe, wiring, stage)
+    _embed(recipe, wiring)
+    add_classifiers(recipe, wiring, past)
+    scores = add_scores(recipe, wiring)
     for language, section in recipe.language_models.items():
         held_out = _held_out(recipe, section.sources)
         parameters = narrowed(LanguageModelParameters, section, held_out=held_out)
@@ -70,7 +86,7 @@ def add_documents(recipe: Recipe, wiring: Wiring, past: Past) -> dict[str, str]:
     percentiles = recipe.percentiles.model_dump()
     cut = CutParameters(sources=keeps, block=recipe.block, **percentiles)
     calibration = (past.calibration,) if past.calibration else ()
-    wiring.add(CUT, MAIN, cut, trained_on, calibration=calibration)
+    wiring.add(CUT, MAIN, cut, trained_on, calibration=calibration, scores=scores)
     if recipe.dedup is not None and compared:
         preferred = {PREFERENCES[column.removeprefix("-")] for column in recipe.dedup.prefer}
         wiring.add(
@@ -94,6 +110,21 @@ def _select(recipe: Recipe, wiring: Wiring, name: str, is_compared: bool) -> str
         return wiring.add(SELECT, name, recipe.select, without=unread)
     alone = recipe.select.model_copy(update={"heldout": None, "index": False})
     return wiring.add(SELECT, name, alone, without=[*unread, "dedup", "signatures"])
+
+
+def _embed(recipe: Recipe, wiring: Wiring) -> None:
+    """Add the nodes that give documents vectors, and of the base, one that weights its tokens."""
+    section, embedded = recipe.embeddings, recipe.embedded()
+    if section is None or not embedded:
+        return
+    if section.of_base:
+        base = recipe.model.base if recipe.model else None
+        reference = ArtifactReference.parse(base) if base and is_artifact(base) else None
+        parameters = narrowed(TokenVectorsParameters, section, model=None if reference else base)
+        wiring.add(TOKEN_VECTORS, MAIN, parameters, embedded, base=[reference] if reference else [])
+        section = section.model_copy(update={"model": None})
+    for name in embedded:
+        wiring.add(EMBEDDINGS, name, narrowed(EmbeddingsParameters, section))
 
 
 def _annotate_sources(recipe: Recipe, wiring: Wiring, stage: Stage) -> None:
@@ -122,6 +153,7 @@ def _keeps(recipe: Recipe, source: Source) -> SourceCut:
         decontaminate=section.action,
         passage_share=section.passage_share,
         block=source.block,
+        classifiers={name: one for name, one in source.classifiers.items() if one.keep},
     )
 
 

@@ -124,7 +124,9 @@ def _plan_lines(facts: PhaseFacts) -> Iterator[str]:
 def _epochs(facts: PhaseFacts, name: str) -> str:
     own, all_phases = facts.epochs[name], facts.epochs_total[name]
     since = f" ({all_phases:.2f} with phases before)" if all_phases - own > 0.005 else ""
-    return f"{name} {own:.2f}{since}"
+    read = facts.readings.get(name)
+    most = f", its most repeated documents are read {read:.2f} times" if read else ""
+    return f"{name} {own:.2f}{since}{most}"
 
 
 def _mixture(facts: PhaseFacts) -> str:

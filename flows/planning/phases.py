@@ -11,7 +11,7 @@ from flows.planning.plan import Plan
 from flows.recipe.sections import Recipe
 from infra.store import Damaged
 from tasks.binning.stage import STAGE as BINNING
-from tasks.documents.bins import category_of
+from tasks.documents.bins import category_of, most_repeated
 from tasks.documents.proposals import proposed_shares
 from tasks.training.phases.facts import BinFacts, PhaseFacts, facts
 from tasks.training.phases.phase_section import PhaseSection
@@ -28,7 +28,9 @@ def known_bins(plan: Plan) -> dict[tuple[str, int], BinFacts]:
             continue
         made = step.artifact.statistics
         found[category_of(step.node.name), made["sequence_length"]] = BinFacts(
-            tuple(bin_["rows"] for bin_ in made["bins"]), made.get("loss_tokens")
+            tuple(bin_["rows"] for bin_ in made["bins"]),
+            made.get("loss_tokens"),
+            most_repeated(made),
         )
     return found
 

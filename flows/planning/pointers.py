@@ -12,6 +12,8 @@ WHY = f"is {WHAT}; {ADVICE}"
 _NEEDED: dict[str, tuple[str, ...]] = {
     "tokenizer": (".json", ".model", ".jinja"),
     "model": (".json", ".model", ".jinja", ".safetensors"),
+    "embeddings": (".json", ".model", ".txt", ".safetensors"),
+    "token_vectors": (".json", ".model", ".safetensors"),
     "evaluation": (".json", ".model", ".jinja", ".safetensors"),
     "langid": ("",),
     "language_model": ("",),

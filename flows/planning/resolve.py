@@ -54,7 +54,11 @@ HUB_NAMES = {
     ("tokenizer", "base"): hub_model,
     ("model", "base"): hub_model,
     ("evaluation", "model"): hub_model,
+    ("embeddings", "model"): hub_model,
+    ("token_vectors", "model"): hub_model,
     ("langid", "model"): hub_fasttext_model,
+    ("labels", "model"): hub_model,
+    ("classifier", "model"): hub_model,
 }
 """Stages and their parameters that may name a model of the Hugging Face hub."""
 
@@ -106,7 +110,7 @@ class Digests:
             known = [*stamp, sha256_file(path)]
             self._known[str(path)] = known
             self._changed = True
-        return Pin(str(path), name, str(known[2]), status.st_size)
+        return Pin(str(path), name, str(known[2]), status.st_size, modified_ns=status.st_mtime_ns)
 
     def save(self) -> None:
         """Write the cache if it changed. If that fails, the next plan is slower, but not wrong."""

@@ -29,7 +29,7 @@ class Wiring:
         parameters: Parameters,
         sources: Iterable[str] | None = None,
         without: Collection[str] = (),
-        **given: Sequence[ArtifactReference],
+        **given: Sequence[str | ArtifactReference],
     ) -> str:
         """Add a node with its inputs, and return its id.
 

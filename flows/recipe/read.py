@@ -26,6 +26,7 @@ from flows.recipe.sections import Recipe
 from flows.recipe.suites import expand_suite
 from infra.remote.locations import check, is_remote
 from infra.stage import FILE, Parameters, StageError
+from tasks.embeddings.stage import BASE
 
 
 def read_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -120,6 +121,8 @@ def _locate(value: Any, path: KeyPath, document: YamlDocument) -> Any:
 def _absolute(reference: str, path: KeyPath, document: YamlDocument) -> str:
     """An absolute path; names of packaged files, hub names, URLs and artifacts stay unchanged."""
     if reference in NAMED_FILES or "://" in reference or reference.startswith(ARTIFACT_SCHEME):
+        return reference
+    if path == ("embeddings", "model") and reference == BASE:
         return reference
     if not reference:
         raise RecipeError(

@@ -78,8 +78,11 @@ def may_be_hub_model(reference: str, path: tuple[str | int, ...]) -> bool:
     """Whether a parameter takes the names of models, and this may be one."""
     if path[-2:] == ("langid", "model") and reference.endswith(_MODEL_FILES):
         return False
-    named = path in (("tokenizer", "base"), ("model", "base")) or path[-2:] == ("langid", "model")
+    named = path in (("tokenizer", "base"), ("model", "base"), ("embeddings", "model"))
+    named = named or path[-2:] == ("langid", "model")
     named = named or (path[:2] == ("evaluation", "models") and path[-1] == "model")
+    quality = path[:1] in (("labels",), ("classifiers",)) and path[2:] == ("model",)
+    named = named or (quality and not reference.endswith(_MODEL_FILES))
     return named and _HUB_NAME.fullmatch(reference) is not None
 
 

@@ -16,15 +16,19 @@ from flows.recipe.mixing import MixtureSection
 from flows.recipe.suites import Absent
 from infra.engine.config import EngineConfig
 from infra.remote.config import RemoteConfig
-from infra.stage import Parameters
+from infra.stage import FILE, Parameters
 from tasks.benchmarks.model import Benchmark
 from tasks.binning.stage import BinningParameters
+from tasks.classifier.stage import ClassifierParameters
 from tasks.cut.stage import BlockList
 from tasks.decontaminate.stage import DecontaminateParameters
 from tasks.dedup.stage import DedupParameters
 from tasks.documents.categories import Category, FieldCategory, categories_fed
 from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep
+from tasks.documents.scoring import SourceClassifier
+from tasks.embeddings.stage import BASE, EmbeddingsParameters
 from tasks.ingest.stage import IngestParameters, JsonlFields
+from tasks.labels.stage import LabelsParameters
 from tasks.langid.stage import LangidParameters
 from tasks.language_model.stage import LanguageModelParameters
 from tasks.line_dedup.stage import LineDedupParameters
@@ -36,6 +40,7 @@ from tasks.scorecard.stage import ScorecardParameters
 from tasks.select.stage import SelectParameters
 from tasks.signatures.stage import SignaturesParameters
 from tasks.text.lsh import bands_for
+from tasks.token_vectors.stage import TokenVectorsParameters
 from tasks.tokenizer.stage import TokenizerParameters
 from tasks.training.phases.section import TrainingSection
 
@@ -78,6 +83,11 @@ class Source(Parameters):
     line_dedup: LineDedupParameters | None = None
     langid: LangidSection | None = None
     quality: QualitySection | None = None
+    classifiers: dict[Name, SourceClassifier] = pydantic.Field(
+        default_factory=dict,
+        description="the recipe's classifiers that score this source, and what becomes of its "
+        "documents by their scores",
+    )
     perplexity: PerplexitySection | None = None
     pii: PiiParameters | None = None
     category: Category | None = None
@@ -151,6 +161,55 @@ class LanguageModelSection(LanguageModelParameters):
             raise ValueError(
                 f"{', '.join(sorted(meaningless))}: of training, and this model is trained already "
                 f"({self.lm}); remove this, or `folder`, `lm` and `sentencepiece`"
+            )
+        return self
+
+
+class LabelsSection(LabelsParameters):
+    """A rubric, asked of a chat model over a sample of the documents of `sources`."""
+
+    sources: tuple[Name, ...] = pydantic.Field(min_length=1)
+
+
+class ClassifierSection(ClassifierParameters):
+    """A quality classifier: trained on the scores of a rubric (`labels`), on two kinds of sources
+    (`good` and `bad`), or elsewhere (`model`).
+    """
+
+    labels: Name | None = pydantic.Field(
+        default=None, description="the rubric of the recipe's section labels that it learns from"
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _learns_from_one(self) -> Self:
+        sources = bool(self.good or self.bad)
+        stated = [
+            name
+            for name, there in (
+                ("model", self.model is not None),
+                ("labels", self.labels is not None),
+                ("good and bad", sources),
+            )
+            if there
+        ]
+        if len(stated) != 1:
+            which = f"states {', '.join(stated)}" if stated else "has nothing to learn from"
+            raise ValueError(
+                f"{which}; state one of `labels`, `good` and `bad`, or `model` (a classifier that "
+                "is trained already)"
+            )
+        if sources and not (self.good and self.bad):
+            missing = "bad" if self.good else "good"
+            raise ValueError(
+                f"`{missing}` is missing: a classifier learns from documents of both kinds"
+            )
+        if self.target == "score" and self.labels is None and self.model is None:
+            raise ValueError("target: score needs `labels`; sources have no scores")
+        of_training = {"kind", "threshold", "target", "sample", "heldout", "minimum", "fasttext"}
+        if self.model is not None and (unused := of_training & self.model_fields_set):
+            raise ValueError(
+                f"{', '.join(sorted(unused))}: of training, and this classifier is trained "
+                "already (model); remove this, or `model`"
             )
         return self
 
@@ -234,6 +293,32 @@ class DecontaminateSection(DecontaminateParameters):
         return against
 
 
+class EmbeddingsSection(EmbeddingsParameters, TokenVectorsParameters):
+    """One model for the vectors of all documents. `sample`, `smoothing` and `dimensions` are of
+    `model: base`, the others of an encoder.
+    """
+
+    model: Annotated[str, FILE] = pydantic.Field(
+        min_length=1,
+        description="folder of a Hugging Face encoder or a sentence-transformers model, or its "
+        "name on the hub; `base`: sums of the input embeddings of the recipe's model.base",
+    )
+
+    @property
+    def of_base(self) -> bool:
+        """Whether vectors are sums of the base's input embeddings."""
+        return self.model == BASE
+
+    @pydantic.model_validator(mode="after")
+    def _only_its_own(self) -> Self:
+        kind = EmbeddingsParameters if self.of_base else TokenVectorsParameters
+        foreign = sorted((self.model_fields_set - {"model"}) & set(kind.model_fields))
+        if foreign:
+            of = "an encoder" if self.of_base else "model: base"
+            raise ValueError(f"{', '.join(foreign)}: of {of}, and model is {self.model}; remove it")
+        return self
+
+
 class LoopSection(ScorecardParameters):
     """The recipe runs once per crawl: a run reads what the promoted run and those before it have
     not read, continues training from the promoted model, and is promoted itself (its artifacts
@@ -258,11 +343,14 @@ class Recipe(Parameters):
     sources: dict[Name, Source] = pydantic.Field(default_factory=dict)
     language_models: dict[Name, LanguageModelSection] = pydantic.Field(default_factory=dict)
     percentiles: Percentiles = Percentiles()
+    labels: dict[Name, LabelsSection] = pydantic.Field(default_factory=dict)
+    classifiers: dict[Name, ClassifierSection] = pydantic.Field(default_factory=dict)
     block: dict[Name, BlockList] = pydantic.Field(
         default_factory=dict, description="lists of URLs to leave out of every source"
     )
     benchmarks: dict[Name, Benchmark] = pydantic.Field(default_factory=dict)
     dedup: DedupSection | None = DedupSection()
+    embeddings: EmbeddingsSection | None = None
     decontaminate: DecontaminateSection | None = None
     select: SelectParameters = SelectParameters()
     tokenizer: TokenizerParameters | None = None
@@ -324,6 +412,26 @@ class Recipe(Parameters):
         return tuple(
             name for name, source in self.sources.items() if source.category and source.dedup
         )
+
+    def embedded(self) -> tuple[str, ...]:
+        """The sources whose documents get vectors."""
+        if self.embeddings is None:
+            return ()
+        by_vectors = {name for name, one in self.classifiers.items() if one.kind == "linear"}
+        learned = {name for one in by_vectors for name in self.learned_from(one)}
+        return tuple(
+            name
+            for name, source in self.sources.items()
+            if source.category or name in learned or by_vectors & source.classifiers.keys()
+        )
+
+    def learned_from(self, classifier: str) -> tuple[str, ...]:
+        """The sources whose documents a classifier learns from; none for one trained elsewhere."""
+        section = self.classifiers[classifier]
+        if section.labels is None:
+            return (*section.good, *section.bad)
+        rubric = self.labels.get(section.labels)
+        return rubric.sources if rubric is not None else ()
 
     def searched_for(self) -> tuple[str, ...]:
         """The benchmarks that documents are searched for."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from infra.engine.base import Engine, Inline
 from infra.engine.config import EngineConfig
+from infra.store.directory import Directory
 
 
 def warm_up(config: EngineConfig, modules: Sequence[str] = ()) -> None:
@@ -21,7 +22,7 @@ def warm_up(config: EngineConfig, modules: Sequence[str] = ()) -> None:
 
 
 @contextlib.contextmanager
-def start(config: EngineConfig, store: str = "") -> Iterator[Engine]:
+def start(config: EngineConfig, store: Directory | None = None) -> Iterator[Engine]:
     """Yield the engine, and end its workers afterwards. They start with the first `map`.
 
     `store` is the run's, which the nodes of a cluster have to reach. Raises `StageError` for a

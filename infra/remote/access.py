@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 
 def default_cache() -> Path:
@@ -31,6 +33,13 @@ class Access:
     connect_timeout_s: float = 10.0
     read_timeout_s: float = 60.0
     endpoint: str = ""
+
+    def __reduce__(self) -> Any:
+        # the default folder is that of whoever asks: another machine has its own
+        values = {known.name: getattr(self, known.name) for known in fields(self)}
+        if self.cache == default_cache():
+            del values["cache"]
+        return functools.partial(Access, **values), ()
 
     def impatient(self) -> Access:
         """For planning, where a person waits: what does not answer soon is unreachable."""

@@ -16,7 +16,7 @@ Response = urllib3.BaseHTTPResponse
 _ANSWERS = (200, 206, 304, 412, 416)
 """Statuses that callers judge; all others are errors."""
 
-_PASSING = (408, 425, 429, 500, 502, 503, 504, 509, 520, 521, 522, 523, 524, 529)
+PASSING = (408, 425, 429, 500, 502, 503, 504, 509, 520, 521, 522, 523, 524, 529)
 PASSING_CODES = {
     "SlowDown",
     "RequestTimeout",
@@ -92,8 +92,8 @@ def raise_errors(response: Response, what: str, denied: str, etagged: bool = Fal
     code, message = xml_error(body)
     said = f"HTTP {status}" + (f" {code}" if code else "") + (f": {message}" if message else "")
     slow = code in PASSING_CODES or "reduce your request rate" in body.lower()
-    if slow or status in _PASSING or status in _ANSWERS:
-        raise Transient(said, wait_s=_retry_after(response.headers.get("Retry-After", "")))
+    if slow or status in PASSING or status in _ANSWERS:
+        raise Transient(said, wait_s=retry_after(response.headers.get("Retry-After", "")))
     if status in (404, 410):
         raise NoSuchObject(f"{what}: no such object ({said}); check the address")
     if code in ADVICE:
@@ -127,7 +127,7 @@ def xml_error(body: str) -> tuple[str, str]:
     return (code[1] if code else ""), (message[1].strip().rstrip(".") if code and message else "")
 
 
-def _retry_after(value: str) -> float:
+def retry_after(value: str) -> float:
     """Seconds that a Retry-After header asks for; 0 for none."""
     if not value:
         return 0.0

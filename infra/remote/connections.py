@@ -32,6 +32,7 @@ def send(
     access: Access,
     public_only: bool,
     what: str,
+    body: bytes | None = None,
 ) -> Response:
     """One request as it is, its answer unread; `public_only` refuses addresses that are private.
 
@@ -48,6 +49,7 @@ def send(
             method,
             url,
             headers=sent,
+            body=body,
             preload_content=False,
             decode_content=False,
             redirect=False,

@@ -31,10 +31,13 @@ _BASE = re.compile(
     r".*\.safetensors(?:\.index\.json)?|tokenizer\.(?:json|model)|vocab\.(?:json|txt)|merges\.txt"
     r"|(?:config|generation_config|tokenizer_config|special_tokens_map|added_tokens)\.json"
     r"|adapter_config\.json|chat_template\.jinja"
+    r"|(?:modules|sentence_bert_config|config_sentence_transformers|\d+_\w+/config)\.json"
 )
-"""Files of a checkpoint in a model's repository. An adapter's configuration is among them, so that
-an adapter is refused as such.
+"""Files of a checkpoint in a model's repository, and of what sentence-transformers says of its use.
+An adapter's configuration is among them, so that an adapter is refused as such.
 """
+_MODULES = "modules.json"
+"""Where sentence-transformers lists the folders of a model's modules."""
 
 
 def at_commit(repository: Repository) -> Repository:
@@ -136,7 +139,7 @@ def _require_answer(repository: Repository) -> None:
 
 
 def _chosen(repository: Repository, top: Sequence[Pin]) -> list[Pin]:
-    names = [pin.name for pin in top]
+    names = [pin.name for pin in top if "/" not in pin.name]
     others = {name for name in names if name.startswith("consolidated")}
     if others == {name for name in names if name.endswith(".safetensors")}:
         others = set()
@@ -157,8 +160,8 @@ def _cached_top(repository: Repository) -> list[Pin]:
 
     name = repo_folder_name(repo_id=repository.id, repo_type=repository.kind)
     folder = Path(constants.HF_HUB_CACHE) / name / "snapshots" / repository.revision
-    files = sorted(path for path in folder.glob("*") if path.is_file())
-    there = {path.name for path in files}
+    files = sorted(path for path in (*folder.glob("*"), *folder.glob("*/*")) if path.is_file())
+    there = {path.relative_to(folder).as_posix() for path in files}
     with contextlib.suppress(CachedRepoTreeNotFoundError):
         tree = get_cached_repo_tree(
             repository.id, repo_type=repository.kind, revision=repository.revision
@@ -173,8 +176,9 @@ def _cached_top(repository: Repository) -> list[Pin]:
     for path in files:
         blob = path.resolve().name  # LFS's sha256, or git's blob id
         sha256 = blob if len(blob) == 64 else ""
-        address = f"{repository.prefix}/{path.name}"
-        found.append(Pin(address, path.name, sha256, path.stat().st_size, "" if sha256 else blob))
+        name = path.relative_to(folder).as_posix()
+        address = f"{repository.prefix}/{name}"
+        found.append(Pin(address, name, sha256, path.stat().st_size, "" if sha256 else blob))
     return found
 
 
@@ -183,9 +187,10 @@ def _top(repository: Repository) -> list[Any]:
         found = api().list_repo_tree(
             repository.id, repo_type=repository.kind, revision=repository.revision
         )
-        return sorted(
-            (info for info in found if hasattr(info, "blob_id")), key=lambda info: info.path
-        )
+        top = [info for info in found if hasattr(info, "blob_id")]
+    if any(info.path == _MODULES for info in top):
+        top += [info for info in listing(repository) if "/" in info.path]
+    return sorted(top, key=lambda info: info.path)
 
 
 def target(pin: Pin, access: Access) -> Any:

@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from infra.io.files import sha256_file
 from infra.remote.access import Access
@@ -23,6 +23,8 @@ from infra.remote.errors import NoSuchObject, RemoteError, Transient
 from infra.remote.http import UNSTATED
 from infra.remote.s3_service import T, asked, bucket_of, code_of, filesystem, status_of
 from infra.stage import Pin
+
+A = TypeVar("A")
 
 PART_BYTES = 16 << 20
 WHOLE_BYTES = 4 * PART_BYTES
@@ -369,12 +371,12 @@ def delete_all(prefix: str, names: Sequence[str], access: Access) -> None:
         each(lambda url: delete(url, access), left)
 
 
-def each(act: Callable[[str], T], urls: Sequence[str]) -> list[T]:
+def each(act: Callable[[A], T], items: Sequence[A]) -> list[T]:
     """What `act` returns for each, several at a time, in order."""
-    if len(urls) < 2:
-        return [act(url) for url in urls]
-    with concurrent.futures.ThreadPoolExecutor(min(16, len(urls))) as pool:
-        return list(pool.map(act, urls))
+    if len(items) < 2:
+        return [act(item) for item in items]
+    with concurrent.futures.ThreadPoolExecutor(min(16, len(items))) as pool:
+        return list(pool.map(act, items))
 
 
 def sha256_of(url: str, access: Access) -> str:

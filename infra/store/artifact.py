@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+import functools
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from infra.ledger import Ledger
 from infra.remote.errors import Changed
+from infra.remote.held import Held
 from infra.store.directory import Damaged, Directory
 from infra.store.manifest import DataFile, Manifest
 
@@ -78,8 +80,9 @@ class Artifact:
         return sorted(out.path for out in self.manifest.outputs if out.path.startswith(prefix))
 
     def path(self, file: str) -> Path:
-        """A local path of one data file, fit for memory mapping. Of a store on S3 it is a copy,
-        which stays while the work in hand does (`infra.remote.holding`).
+        """A local path of one data file, fit for memory mapping. Of a store on S3 it is that of a
+        copy, made when it is opened, wherever that is (`infra.remote.held`); the copy stays while
+        the work in hand does.
         """
         known = next((out for out in self.manifest.outputs if out.path == file), None)
         if known is None:
@@ -87,15 +90,22 @@ class Artifact:
                 f"{self.identity} has no data file {file!r}; it has {self.files()[:5]} ..."
             )
         self._refuse_missing([file])
-        with self._lost(file):
-            return self.data.local(file, known)
+        path = self.data.local(file, known)
+        if isinstance(path, Held):
+            return path.blaming(functools.partial(_blamed, self._who(), file))
+        self._refuse_changed([known])
+        return path
 
     def folder(self, prefix: str = "") -> Path:
         """A local folder with the data files (below `prefix`), for readers that need a folder."""
         self._refuse_missing(self.files(prefix))
         known = [out for out in self.manifest.outputs if out.path.startswith(prefix)]
-        with self._lost(prefix):
-            return self.data.local_folder(prefix, known)
+        try:
+            folder = self.data.local_folder(prefix, known)
+        except (FileNotFoundError, Changed) as error:
+            raise _blamed(self._who(), prefix, error) from None
+        self._refuse_changed(known)
+        return folder
 
     def is_whole(self) -> bool:
         """Whether every data file exists with the sha256 in the manifest; reads them all."""
@@ -113,21 +123,44 @@ class Artifact:
         if missing:
             raise self._loss(missing[0], str(root))
 
-    @contextlib.contextmanager
-    def _lost(self, file: str) -> Iterator[None]:
-        """Raise `Damaged` where a file is not in the store, or is another one."""
-        try:
-            yield
-        except FileNotFoundError as error:
-            raise self._loss(file, str(error)) from None
-        except Changed as error:
-            raise Damaged(
-                f"{self.identity} is damaged ({str(error).partition(';')[0]}); restore its file, "
-                f"or build it again: puna run RECIPE --force {self.stage}/{self.name}"
-            ) from None
+    def _refuse_changed(self, files: Sequence[DataFile]) -> None:
+        """Raise `Damaged` if a file on a local disk holds other bytes than its manifest says.
+        Copies from elsewhere were compared when they were made.
+        """
+        from infra.store import damage  # which imports this module
+
+        if self.data.local_root is not None:
+            damage.refuse_changed(self, files)
+
+    def _who(self) -> _Who:
+        return _Who(self.identity, f"{self.stage}/{self.name}", self.store_url)
 
     def _loss(self, file: str, where: str) -> Damaged:
+        return _lost(self._who(), file, where)
+
+
+@dataclass(frozen=True)
+class _Who:
+    """What messages say of an artifact, without its manifest: paths that travel hold it."""
+
+    identity: str
+    step: str
+    store: str
+
+
+def _blamed(who: _Who, file: str, error: Exception) -> Exception:
+    """What an object is that is gone, or another one."""
+    if isinstance(error, Changed):
         return Damaged(
-            f"{self.identity} has lost its data file {file} (expected in {where}); "
-            f"restore it, or build it again: puna run RECIPE --force {self.stage}/{self.name}"
+            f"{who.identity} is damaged ({str(error).partition(';')[0]}); restore its file, or "
+            f"build it again: puna run RECIPE --force {who.step}"
         )
+    return _lost(who, file, str(error))
+
+
+def _lost(who: _Who, file: str, where: str) -> Damaged:
+    return Damaged(
+        f"{who.identity} has lost its data file {file} (expected in {where}); restore it, or build "
+        f"it again: puna run RECIPE --force {who.step}. "
+        f"To find other damage: puna artifacts verify --store {shlex.quote(who.store)}"
+    )

@@ -23,6 +23,7 @@ from typing import Any
 from infra.io.files import sha256_file
 from infra.stage import JSON, StageError
 from infra.store.directory import Damaged, Directory
+from infra.store.exchange import Exchange
 
 _REFUSED = "refused"
 
@@ -102,6 +103,11 @@ class Attempt:
     def completions(self) -> Directory:
         """One JSON file per finished shard."""
         return self._root.child("shards")
+
+    @property
+    def exchange(self) -> Exchange:
+        """What workers write for one another."""
+        return Exchange(self._root.child("scratch"))
 
     def scratch(self) -> Path:
         """A local folder of this attempt that survives a kill; created on demand."""

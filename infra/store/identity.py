@@ -46,6 +46,7 @@ _SHARED_PACKAGES = (
     "tasks/text",
     "tasks/benchmarks",
     "tasks/checkpoints",
+    "tasks/duplicates",
 )
 
 

@@ -3,6 +3,7 @@
 <root>/refs/<recipe>/<stage>/<name>/<tag>.json       the version that a recipe's tag points at
 <root>/runs/<run>.json                               what a run planned, and how it ended
 <root>/promotions/...                                see `infra.store.promotions`
+<root>/answers/...                                   see `infra.context.Context.answers`
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from infra.stage import JSON, StageError
 from infra.store.artifact import Artifact
 from infra.store.directory import Damaged, Directory
 
-FOLDERS = ("refs", "runs", "promotions")
+FOLDERS = ("refs", "runs", "promotions", "answers")
 """Folders at the top of a store that are not stages."""
 
 _REFERENCE_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -21,6 +21,7 @@ from infra.io.files import sha256_file, temporary_beside
 from infra.remote import cache, holding, s3_objects
 from infra.remote.access import Access
 from infra.remote.errors import NoSuchObject
+from infra.remote.held import Held, HeldFolder
 from infra.stage import Pin
 from infra.store import marker
 from infra.store.directory import Damaged, Directory
@@ -129,16 +130,17 @@ class S3Directory(Directory):
         return self._url(name)
 
     def local(self, name: str, known: DataFile | None = None) -> Path:
-        """A copy of the file in the cache; of a known file no request is needed if it is there."""
+        """A copy of the file in the cache, fetched when it is opened, on whichever machine that is;
+        of a known file no request is needed if it is there.
+        """
         if known is not None:
-            return self._held(self._pin(known), f"{_key(self.url)}/{name}")
+            return Held.of(self._pin(known), self.access, f"{_key(self.url)}/{name}")
         found = _found(lambda: s3_objects.head(self._url(name), self.access))
         pin = s3_objects.pin_of(self._url(name), found)
-        return self._held(pin, f"{_key(self.url + pin.identity)}/{name}")
+        return Held.of(pin, self.access, f"{_key(self.url + pin.identity)}/{name}")
 
     def local_folder(self, prefix: str = "", known: Iterable[DataFile] | None = None) -> Path:
         """A folder with copies of all files below `prefix`, under their names."""
-        place = _key(self.url)
         if known is None:
             names = self.files(f"{prefix}/" if prefix else "")
             heads = s3_objects.each(
@@ -150,20 +152,10 @@ class S3Directory(Directory):
             }
         else:
             pins = {file.path: self._pin(file) for file in known}
-        for name, pin in pins.items():
-            self._held(pin, f"{place}/{name}")
-        folder = holding.folder_of_process(self.access) / place / prefix
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        return _found(lambda: HeldFolder.of(pins, self.access, _key(self.url), prefix))
 
     def _pin(self, known: DataFile) -> Pin:
         return Pin(self._url(known.path), known.path, known.sha256, known.bytes)
-
-    def _held(self, pin: Pin, place: str) -> Path:
-        try:
-            return holding.hold(pin, self.access, place)
-        except NoSuchObject:
-            raise FileNotFoundError(pin.path) from None
 
     def remove(self, name: str = "") -> None:
         """See `Directory`. Manifests go first: an artifact is whole, or it is not there."""
@@ -174,7 +166,7 @@ class S3Directory(Directory):
         manifests = [found for found in names if found.rpartition("/")[2] == "manifest.json"]
         s3_objects.delete_all(prefix, manifests, self.access)
         s3_objects.delete_all(prefix, [*{*names} - {*manifests}], self.access)
-        (self.child(name) if name else self).clear_scratch()
+        (self.child(name) if name else self)._clear_own_scratch()
 
     def remove_file(self, name: str) -> None:
         """See `Directory`; one request."""
@@ -182,7 +174,8 @@ class S3Directory(Directory):
 
     def scratch(self) -> Path:
         """A folder in the cache, by the folder's own address: it survives a kill and a restart of
-        the machine, and is of this machine alone.
+        the machine, and is of this machine alone. What others are to see is in objects below
+        `scratch/` (`infra.store.exchange`).
         """
         self._scratch.mkdir(parents=True, exist_ok=True)
         return self._scratch
@@ -192,7 +185,13 @@ class S3Directory(Directory):
         return self.access.cache / "scratch" / self.url.removeprefix("s3://")
 
     def clear_scratch(self) -> None:
-        """See `Directory`; with the empty folders above."""
+        """See `Directory`; with the objects below `scratch/`, and the empty folders above."""
+        prefix = self._url("scratch/")
+        names = [*s3_objects.listed(prefix, self.access).sizes]
+        s3_objects.delete_all(prefix, names, self.access)
+        self._clear_own_scratch()
+
+    def _clear_own_scratch(self) -> None:
         shutil.rmtree(self._scratch, ignore_errors=True)
         with contextlib.suppress(OSError):
             for folder in self._scratch.parents:

@@ -76,6 +76,8 @@ def _rows(path: Path, benchmark: BenchmarkFiles) -> Iterator[tuple[str, int, Row
     suffix = path.suffix.lower()
     if suffix == ".zip":
         folder = benchmark.split
+        if benchmark.format == "cmmlu" and folder == "val":  # the default; CMMLU has test and dev
+            folder = "test"
         with zipfile.ZipFile(path) as archive:
             members = sorted(
                 name

@@ -18,9 +18,9 @@ from tasks.documents.bins import category_of
 def files_of(selected: Sequence[Artifact], category: str) -> Iterator[tuple[Path, int, str]]:
     """(path, bytes, source) of the category's JSONL files, in plan order."""
     for artifact in selected:
-        for name in artifact.files(f"{category}/"):
-            path = artifact.path(name)
-            yield path, path.stat().st_size, artifact.name
+        for output in sorted(artifact.manifest.outputs, key=lambda output: output.path):
+            if output.path.startswith(f"{category}/"):
+                yield artifact.path(output.path), output.bytes, artifact.name
 
 
 def refuse_nothing(name: str, selected: Sequence[Artifact]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.context import WARNING, Context
+from infra.remote.held import place_of
 from infra.stage import StageError
 from infra.store import Shard
 from tasks.binning.lines import Lines
@@ -35,11 +36,11 @@ class Choice:
     digests: tuple[tuple[str, int, str], ...] = ()
 
     def within(self, group: Sequence[Lines]) -> dict[tuple[str, int], str]:
-        """Digests of documents in these lines, by path and byte."""
+        """Digests of documents in these lines, by place and byte."""
         found: dict[tuple[str, int], str] = {}
         for lines in group:
             first, last = (
-                bisect.bisect_left(self.digests, (str(lines.path), at))
+                bisect.bisect_left(self.digests, (place_of(lines.path), at))
                 for at in (lines.begin, lines.end)
             )
             found |= {(path, at): digest for path, at, digest in self.digests[first:last]}

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import orjson
 
+from infra.remote.held import place_of
 from infra.stage import StageError
 
 
@@ -21,15 +22,19 @@ class Lines(NamedTuple):
 
 
 class SelectedDocument(NamedTuple):
-    """One selected document; its line starts at byte `at` of `path`."""
+    """One selected document; its line starts at byte `at` of the file at `place`, which is the same
+    on every machine.
+    """
 
     id: str
     prompt: str
     text: str
     language: str
     source: str
-    path: str
+    place: str
     at: int
+    repeats: int = 1
+    """How often it is in the bins."""
 
 
 def read(lines: Lines) -> Iterator[SelectedDocument]:
@@ -38,7 +43,7 @@ def read(lines: Lines) -> Iterator[SelectedDocument]:
     Raises:
         StageError: a line is not a document; it names the byte.
     """
-    path = str(lines.path)
+    place = place_of(lines.path)
     with lines.path.open("rb") as stream:
         at = 0
         if lines.begin:
@@ -48,7 +53,7 @@ def read(lines: Lines) -> Iterator[SelectedDocument]:
         while at < lines.end:
             line = stream.readline()
             try:
-                yield _document(line, lines.source, path, at)
+                yield _document(line, lines.source, place, at)
             except (ValueError, KeyError, TypeError) as error:
                 raise StageError(
                     f"{lines.path}, byte {at}: not a line that select writes ({error}); rerun "
@@ -57,9 +62,13 @@ def read(lines: Lines) -> Iterator[SelectedDocument]:
             at += len(line)
 
 
-def _document(line: bytes, source: str, path: str, at: int) -> SelectedDocument:
+def _document(line: bytes, source: str, place: str, at: int) -> SelectedDocument:
     row = orjson.loads(line)
     name, prompt, text = row["id"], row.get("source", ""), row["target"]
     if not (isinstance(name, str) and isinstance(prompt, str) and isinstance(text, str)):
         raise TypeError("id, source and target are to be text")
-    return SelectedDocument(name, prompt, text, row.get("language") or "", source, path, at)
+    repeats = row.get("repeats", 1)
+    if type(repeats) is not int or repeats < 1:
+        raise TypeError(f"repeats is {repeats!r}, and is to be a number from 1 on")
+    language = row.get("language") or ""
+    return SelectedDocument(name, prompt, text, language, source, place, at, repeats)

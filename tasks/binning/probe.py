@@ -62,7 +62,7 @@ def compare_documents(folder: Path, lines: Sequence[Lines]) -> Verdict:
     reference = Reference(tokenizer)
     fast = Fast(accepted(tokenizer), lambda: reference)
     found = {
-        (document.path, document.at): document
+        (document.place, document.at): document
         for one in lines
         for document in itertools.islice(read(one), 1)
     }

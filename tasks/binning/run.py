@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from infra.context import Context
-from infra.io.files import replace_bytes
 from infra.ledger import Ledger
 from infra.stage import Outcome, StageError
 from infra.store import Shard
@@ -43,6 +42,8 @@ RANGES = 64
 """Target number of ranges, within the limits above: each range leaves a partly filled last row in
 every bin.
 """
+
+GIGATOKEN = "gigatoken.json"
 
 _BATCH_CHARACTERS = 1 << 20
 _BATCH_DOCUMENTS = 2_048
@@ -69,7 +70,7 @@ class Range:
     fast: Path | None
     """What gigatoken reads of the tokenizer, where it encodes."""
     digests: Mapping[tuple[str, int], str]
-    """Of the reference's ids, for some of its documents: (path, byte) -> digest."""
+    """Of the reference's ids, for some of its documents: (place, byte) -> digest."""
 
 
 def run(context: Context) -> Outcome:
@@ -85,8 +86,9 @@ def run(context: Context) -> Outcome:
     choice = choose(context, folder, tokenizer, selected)
     fast = None
     if choice.backend == "gigatoken":
-        fast = context.scratch() / "gigatoken.json"
-        replace_bytes(fast, accepted(tokenizer))
+        with context.exchange.create(GIGATOKEN) as path:
+            path.write_bytes(accepted(tokenizer))
+        fast = context.exchange.path(GIGATOKEN)
     items = {
         f"range-{number:05d}": Range(
             number, len(groups), group, folder, around, parameters, fast, choice.within(group)
@@ -148,7 +150,12 @@ def bin_range(item: Range, shard: Shard) -> dict[str, Any]:
                 "rows": pieces.rows,
             }
         )
-    return {"counts": dict(sorted(counts.items())), "bins": bins, "ledger": found.ledger.to_json()}
+    return {
+        "counts": dict(sorted(counts.items())),
+        "bins": bins,
+        "repeats": {str(times): found.repeats[times] for times in sorted(found.repeats)},
+        "ledger": found.ledger.to_json(),
+    }
 
 
 @functools.lru_cache(maxsize=1)
@@ -175,7 +182,7 @@ def _tokenized(item: Range) -> TokenStore:
     for batch in _batches(item.lines):
         encoded = encoder.encode([(document.prompt, document.text) for document in batch])
         store.add(batch, encoded)
-        known = [item.digests.get((document.path, document.at)) for document in batch]
+        known = [item.digests.get((document.place, document.at)) for document in batch]
         if any(known):
             for document, expected, digest in zip(batch, known, digests_of(encoded), strict=True):
                 if expected is not None and digest != expected:
@@ -222,9 +229,10 @@ def _write_layouts(item: tuple[str, int, BinningParameters], shard: Shard) -> di
 
 
 def _statistics(results: Sequence[dict[str, Any]], parameters: BinningParameters) -> dict[str, Any]:
-    counts = Counter[str]()
+    counts, repeats = Counter[str](), Counter[int]()
     for result in results:
         counts.update(result["counts"])
+        repeats.update({int(times): number for times, number in result["repeats"].items()})
     bins = []
     for number in range(parameters.bins):
         documents, tokens, rows = (
@@ -241,13 +249,15 @@ def _statistics(results: Sequence[dict[str, Any]], parameters: BinningParameters
                 "fill": fill,
             }
         )
-    documents, tokens, rows = (
+    copies, tokens, rows = (
         sum(bin_[name] for bin_ in bins) for name in ("documents", "tokens", "rows")
     )
     row_tokens = rows * parameters.sequence_length
     return {
         "sequence_length": parameters.sequence_length,
-        "documents": documents,
+        "documents": repeats.total(),
+        "copies": copies,
+        "repeats": {str(times): repeats[times] for times in sorted(repeats)},
         "tokens": tokens,
         "text_tokens": counts["text_tokens"],
         "characters": counts["characters"],

@@ -5,12 +5,16 @@
 
 Input roles: select (every source that feeds the category), tokenizer.
 
-Statistics: documents, tokens (with begin and end tokens), text_tokens (without), characters, bytes
-(of text, UTF-8), tokens_per_character, tokens_per_byte, rows, row_tokens (rows x sequence_length),
-padding, fill (tokens / row_tokens), loss_tokens (positions with a target), split_documents
-(documents in more than one row), sequence_length, bins: [{name, documents, tokens, rows, fill}],
-tokenize: {backend, compared (documents whose ids were compared with the reference), reason (why not
-gigatoken), example (a text with other ids)}.
+A document with `repeats` is in the bins as often, its copies as far from each other as the bins
+allow, so that an epoch reads it so many times.
+
+Statistics: documents, copies (of documents, in the bins), repeats (copies of a document ->
+documents), tokens (of all copies, with begin and end tokens), text_tokens (without, of each
+document once), characters, bytes (of text, UTF-8, once), tokens_per_character, tokens_per_byte,
+rows, row_tokens (rows x sequence_length), padding, fill (tokens / row_tokens), loss_tokens
+(positions with a target), split_documents (copies in more than one row), sequence_length, bins:
+[{name, documents (copies), tokens, rows, fill}], tokenize: {backend, compared (documents whose ids
+were compared with the reference), reason (why not gigatoken), example (a text with other ids)}.
 """
 
 from __future__ import annotations

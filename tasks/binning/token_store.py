@@ -28,12 +28,15 @@ class TokenStore:
         self._tokens = np.empty(size, np.uint32)  # pages without tokens take no memory
         self._filled = 0
         self._ids: list[str] = []
-        self._dealt: list[int] = []
+        self._copies: list[tuple[int, int]] = []
+        """(document, bin) of every copy, in the order of the documents."""
         self._lengths: list[npt.NDArray[np.int64]] = []
         self._prompts: list[npt.NDArray[np.int64]] = []
         self._bytes = Counter[tuple[str, str]]()
         self._documents = Counter[tuple[str, str]]()
         self.counts = Counter[str]()
+        self.repeats = Counter[int]()
+        """Copies of a document -> documents."""
 
     def add(self, batch: Sequence[SelectedDocument], encoded: Encoded) -> None:
         """Keep a batch's ids, and count the batch."""
@@ -49,8 +52,13 @@ class TokenStore:
         )
         self._lengths.append(encoded.lengths + around)
         self._prompts.append(encoded.prompts + len(self._begin))
+        self._copies += [
+            (number, bin_)
+            for number, document in enumerate(batch, len(self._ids))
+            for bin_ in bins_of(document.id, self._bins, document.repeats)
+        ]
         self._ids += [document.id for document in batch]
-        self._dealt += [bin_of(document.id, self._bins) for document in batch]
+        self.repeats.update(document.repeats for document in batch)
         for document in batch:
             key = document.source, document.language
             size = _bytes(document.text) + _bytes(document.prompt)
@@ -71,10 +79,11 @@ class TokenStore:
         return ledger
 
     def of_bin(self, number: int) -> Documents:
-        """The documents that are dealt to a bin, in the order they were read."""
+        """The copies of documents that are dealt to a bin, in the order they were read."""
         lengths = np.concatenate([np.empty(0, np.int64), *self._lengths])
         prompts = np.concatenate([np.empty(0, np.int64), *self._prompts])
-        within = np.flatnonzero(np.array(self._dealt, np.int64) == number)
+        copies = np.array(self._copies, np.int64).reshape(-1, 2)
+        within = copies[copies[:, 1] == number, 0]
         return Documents(
             pa.array([self._ids[document] for document in within.tolist()], pa.string()),
             self._tokens,
@@ -82,6 +91,14 @@ class TokenStore:
             lengths[within],
             prompts[within],
         )
+
+
+def bins_of(document_id: str, bins: int, repeats: int) -> list[int]:
+    """The bin of each copy of a document: as far from each other in training order as bins allow,
+    the first where `bin_of` deals it.
+    """
+    first = bin_of(document_id, bins)
+    return [(first + copy * bins // repeats) % bins for copy in range(repeats)]
 
 
 def _bytes(text: str) -> int:

@@ -213,8 +213,14 @@ def _require_agreement(paths: Sequence[Path], shape: Shape) -> None:
     _require_same_names(paths, shards)
     for name in (_GATE, _NORM):
         _require(paths, shards, name)
-    known = {_NO_WEIGHTS}
-    for part in _parts(shape, sum(shard[_GATE].shape[0] for shard in shards)):
+    known, hidden = {_NO_WEIGHTS}, sum(shard[_GATE].shape[0] for shard in shards)
+    if hidden != (stated := stated_hidden(paths[0].parent)):
+        raise StageError(
+            f"the MLPs of {len(paths)} consolidated.*.pth are {hidden:,} wide, but {PARAMETERS} "
+            f"(multiple_of, ffn_dim_multiplier) calls for {stated:,}: a shard is absent, or they "
+            "are of two models"
+        )
+    for part in _parts(shape, hidden):
         for theirs, axis, rows, columns, _ in part.values():
             _joined(paths, shards, theirs, axis, (rows, columns))
             known.add(theirs)

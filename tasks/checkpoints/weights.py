@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -34,6 +34,10 @@ class StoredTensor:
     shape: tuple[int, ...]
     start: int
     bytes: int
+
+    def within(self, folder: Path) -> StoredTensor:
+        """The same tensor in another copy of its file's folder."""
+        return replace(self, path=str(folder / Path(self.path).name))
 
 
 def read_tensors(folder: Path) -> dict[str, StoredTensor]:

@@ -1,4 +1,4 @@
-"""What workers do with one part of a source: count perplexities, then write reasons.
+"""What workers do with one part of a source: count perplexities and scores, then write reasons.
 
 They read columns, never text.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +18,18 @@ import pyarrow.parquet as pq
 
 from infra.ledger import UNDETERMINED, Ledger
 from infra.store import Shard
+from tasks.cut import scored
 from tasks.cut.blocking import CompiledList, block_reasons
 from tasks.cut.by_field import Others, by_field, looked_up
+from tasks.cut.classified import (
+    Drawn,
+    Limits,
+    apply_curves,
+    curves_of,
+    eligible_scores,
+    threshold_reasons,
+    with_scores,
+)
 from tasks.cut.percentiles import count_bins, values_in_bins
 from tasks.cut.stage import SourceCut
 from tasks.documents import keep_columns
@@ -33,6 +44,7 @@ SCHEMA = pa.schema(
         ("language", pa.string()),
         ("category", pa.string()),
         ("bucket", pa.string()),
+        ("repeats", pa.int32()),
     ]
 )
 
@@ -42,7 +54,8 @@ class CutWork:
     """One part with the keeps of its source.
 
     `blocks`: the lists of URLs to leave out; `wanted`: language -> bins to collect; `cutoffs`:
-    language -> perplexities (head, middle).
+    language -> perplexities (head, middle). `scores`: classifier -> its file; `wanted_scores` and
+    `limits`: the same for its scores as `wanted` and `cutoffs` for perplexities, by classifier.
     """
 
     part: AlignedPart
@@ -50,6 +63,13 @@ class CutWork:
     blocks: tuple[CompiledList, ...] = ()
     wanted: Mapping[str, frozenset[int]] = field(default_factory=dict)
     cutoffs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    scores: Mapping[str, Path] = field(default_factory=dict)
+    wanted_scores: Mapping[str, Mapping[str, frozenset[int]]] = field(default_factory=dict)
+    limits: Mapping[str, Limits] = field(default_factory=dict)
+
+    def tables(self) -> Iterator[pa.Table]:
+        """A table for each row group, with all columns."""
+        return with_scores(self.part.tables(), self.scores)
 
 
 def count_perplexities(work: CutWork, shard: Shard) -> dict[str, Any]:
@@ -74,6 +94,36 @@ def collect_perplexities(work: CutWork, shard: Shard) -> dict[str, Any]:
     return {language: sorted(counts.items()) for language, counts in sorted(total.items())}
 
 
+def count_scores(work: CutWork, shard: Shard) -> dict[str, Any]:
+    """Classifier -> language -> bin -> documents, over those that pass all other checks, of
+    classifiers with a curve.
+    """
+    total: dict[str, dict[str, Counter[int]]] = {}
+    for name, language, values in _eligible_scores(work):
+        counts = total.setdefault(name, {}).setdefault(language, Counter())
+        counts.update(scored.count_bins(values))
+    return {
+        name: {
+            language: {str(key): counts[key] for key in sorted(counts)}
+            for language, counts in sorted(by_language.items())
+        }
+        for name, by_language in sorted(total.items())
+    }
+
+
+def collect_scores(work: CutWork, shard: Shard) -> dict[str, Any]:
+    """Classifier -> language -> (score, its count) for scores in wanted bins, over the same."""
+    total: dict[str, dict[str, Counter[float]]] = {}
+    for name, language, values in _eligible_scores(work):
+        if wanted := work.wanted_scores.get(name, {}).get(language):
+            counts = total.setdefault(name, {}).setdefault(language, Counter())
+            counts.update(scored.values_in_bins(values, wanted))
+    return {
+        name: {language: sorted(counts.items()) for language, counts in sorted(found.items())}
+        for name, found in sorted(total.items())
+    }
+
+
 def write_reasons(work: CutWork, shard: Shard) -> dict[str, Any]:
     """Write the part's columns; returns its ledger, contaminated documents by benchmark, and what
     the field of categories has that the recipe does not state (`Others`).
@@ -82,13 +132,14 @@ def write_reasons(work: CutWork, shard: Shard) -> dict[str, Any]:
     """
     ledger = Ledger()
     contaminated: Counter[str] = Counter()
-    others = Others()
+    others, drawn = Others(), Drawn()
     with (
         shard.create(f"{work.part.source}/{work.part.name}") as path,
         pq.ParquetWriter(path, SCHEMA, compression=COMPRESSION) as writer,
     ):
-        for table in work.part.tables():
-            cut = cut_table(table, work)
+        for table in work.tables():
+            cut, counts = cut_table(table, work)
+            drawn.add(counts)
             writer.write_table(cut)
             _count(ledger, work.part.source, cut)
             if isinstance(work.keep.category, FieldCategory):
@@ -102,11 +153,31 @@ def write_reasons(work: CutWork, shard: Shard) -> dict[str, Any]:
         "ledger": ledger.to_json(),
         "contaminated": dict(sorted(contaminated.items())),
         "others": others.to_json(),
+        "curves": drawn.to_json(),
     }
 
 
-def cut_table(table: pa.Table, work: CutWork) -> pa.Table:
-    """N rows of annotations -> N rows of `SCHEMA`."""
+def cut_table(table: pa.Table, work: CutWork) -> tuple[pa.Table, dict[str, Any]]:
+    """N rows of annotations -> N rows of `SCHEMA`, and what curves drew (`apply_curves`)."""
+    checked = _checked(table, work)
+    reason, repeats, drawn = apply_curves(
+        table, checked.reason, checked.language, curves_of(work.keep.classifiers), work.limits
+    )
+    category = pc.if_else(pc.is_null(reason), checked.category, pa.scalar(None, pa.string()))
+    columns = [reason, checked.language, category, checked.bucket, repeats]
+    return pa.table(columns, schema=SCHEMA), drawn
+
+
+class _Checked(NamedTuple):
+    """Columns of N rows; `reason`: of all checks but curves."""
+
+    reason: pa.Array
+    language: pa.Array
+    category: pa.Array
+    bucket: pa.Array
+
+
+def _checked(table: pa.Table, work: CutWork) -> _Checked:
     keep, rows = work.keep, table.num_rows
     language = _language(table)
     reasons = _early_reasons(table, work)
@@ -125,10 +196,8 @@ def cut_table(table: pa.Table, work: CutWork) -> pa.Table:
             contaminated = pc.if_else(beyond, contaminated, pa.scalar(None, pa.string()))
         reasons.append(contaminated)
     category, uncategorised = _category(keep, table, language)
-    reasons.append(uncategorised)
-    reason = keep_columns.first_reasons(rows, reasons)
-    category = pc.if_else(pc.is_null(reason), category, pa.scalar(None, pa.string()))
-    return pa.table([reason, language, category, bucket], schema=SCHEMA)
+    reasons += [uncategorised, *threshold_reasons(table, keep.classifiers)]
+    return _Checked(keep_columns.first_reasons(rows, reasons), language, category, bucket)
 
 
 def _early_reasons(table: pa.Table, work: CutWork) -> list[pa.Array]:
@@ -160,6 +229,18 @@ def _eligible_perplexities(
         for language in sorted(pc.unique(chosen["language"]).to_pylist()):
             values = chosen.filter(pc.equal(chosen["language"], language))["perplexity"]
             yield language, values.to_numpy().astype(np.float64)
+
+
+def _eligible_scores(
+    work: CutWork,
+) -> Iterator[tuple[str, str, np.ndarray[Any, np.dtype[np.float64]]]]:
+    """(classifier, language, scores) of classifiers with a curve."""
+    curves = curves_of(work.keep.classifiers)
+    for table in work.tables():
+        checked = _checked(table, work)
+        for name in curves:
+            for language, values in eligible_scores(table, checked.reason, checked.language, name):
+                yield name, language, values
 
 
 def _category(keep: SourceCut, table: pa.Table, language: pa.Array) -> tuple[pa.Array, pa.Array]:

@@ -20,8 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from infra.context import Context
-from infra.io.files import replacing
-from infra.stage import Pin, StageError
+from infra.stage import StageError
 from tasks.cut.addresses import domains_of, page_of, prefixes_of
 from tasks.cut.block_lists import Kind, Reading, hash_of, read_list
 from tasks.cut.stage import CutParameters
@@ -60,16 +59,16 @@ def compile_lists(context: Context) -> tuple[Compiled, dict[str, dict[str, Any]]
         lists: list[CompiledList] = []
         for kind in KINDS:
             for name, path in lists_of(parameters, source).items():
-                pins = context.local_pins(f"{path}.{kind}")
+                pins = context.pins.get(f"{path}.{kind}")
                 if not pins:
                     continue
-                key = (kind, tuple(pin.sha256 for pin in pins))
+                key = (kind, tuple(pin.sha256 or pin.identity for pin in pins))
                 if key not in written:
-                    reading = _read(name, kind, pins)
-                    file = context.scratch() / f"block-{len(written)}.npy"
-                    with replacing(file) as target, target.open("wb") as stream:
+                    reading = _read(name, kind, context.files(f"{path}.{kind}"))
+                    block = f"block-{len(written)}.npy"
+                    with context.exchange.create(block) as target, target.open("wb") as stream:
                         np.save(stream, reading.hashes)
-                    written[key] = (file, reading)
+                    written[key] = (context.exchange.path(block), reading)
                 file, reading = written[key]
                 lists.append(CompiledList(name, kind, file))
                 statistics.setdefault(name, {})[kind] = {
@@ -94,9 +93,9 @@ def lists_of(parameters: CutParameters, source: str) -> dict[str, str]:
     return paths
 
 
-def _read(name: str, kind: Kind, pins: Sequence[Pin]) -> Reading:
+def _read(name: str, kind: Kind, files: Sequence[Path]) -> Reading:
     """Read a list; StageError if most of its lines are no entries."""
-    reading = read_list((Path(pin.path) for pin in pins), kind)
+    reading = read_list(files, kind)
     if reading.malformed > len(reading.hashes):
         raise StageError(
             f"block.{name}.{kind}: {reading.malformed:,} lines are no {_WORD[kind]}, "

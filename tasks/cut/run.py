@@ -1,5 +1,5 @@
-"""Runs stage cut: read block lists, count perplexities, refine cut-offs, write reasons; three
-passes over columns.
+"""Runs stage cut: read block lists, count perplexities, refine cut-offs, the same for scores that
+have a curve, write reasons; three to five passes over columns.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from infra.store import Artifact
 from tasks.cut import by_field
 from tasks.cut.apply import CutWork, collect_perplexities, count_perplexities, write_reasons
 from tasks.cut.blocking import compile_lists, notes_on
+from tasks.cut.classified import curves_of
+from tasks.cut.curve_cutoffs import curve_statistics, find_limits, scores_of
 from tasks.cut.percentiles import histogram, percentile, wanted_bins
 from tasks.cut.stage import CutParameters, SourceCut
 from tasks.documents.annotate import ledger_of, parts
@@ -29,7 +31,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 """Role of an annotator -> the columns that checks read."""
 
-CHECKS = ("block", "line_dedup", "langid", "quality", "perplexity", "decontaminate", "category")
+CHECKS = (
+    *("block", "line_dedup", "langid", "quality", "perplexity", "decontaminate", "category"),
+    "classifier",
+)
 
 Unit = tuple[str, str]
 """(language, what scored it: normaliser, SentencePiece model and n-gram model)."""
@@ -40,8 +45,14 @@ def run(context: Context) -> Outcome:
     parameters: CutParameters = context.parameters
     sources = annotated_sources(parameters, context.inputs)
     blocks, block_statistics = compile_lists(context)
+    scores = scores_of(parameters, context.many("scores"))
     work = {
-        f"{source}.{part.name.removesuffix('.parquet')}": CutWork(part, keep, blocks[source])
+        f"{source}.{part.name.removesuffix('.parquet')}": CutWork(
+            part,
+            keep,
+            blocks[source],
+            scores={name: found.path(part.name) for name, found in scores[source].items()},
+        )
         for source, keep in parameters.sources.items()
         for part in parts(
             sources[source]["documents"],
@@ -57,8 +68,8 @@ def run(context: Context) -> Outcome:
     }
     units = {source: language_units(roles.get("perplexity")) for source, roles in sources.items()}
     counts, cutoffs = find_cutoffs(context, parameters, work, units)
-    final = {
-        f"write.{key}": dataclasses.replace(
+    bucketed = {
+        key: dataclasses.replace(
             item,
             cutoffs={
                 language: cutoffs[unit]
@@ -67,6 +78,11 @@ def run(context: Context) -> Outcome:
             },
         )
         for key, item in work.items()
+    }
+    limits = find_limits(context, bucketed, scores)
+    final = {
+        f"write.{key}": dataclasses.replace(item, limits=limits.of(item.part.source))
+        for key, item in bucketed.items()
     }
     results = context.map(write_reasons, final)
     ledger = ledger_of(results)
@@ -88,6 +104,7 @@ def run(context: Context) -> Outcome:
         ],
         **funnel(ledger["rows"]),
         "contaminated": _contaminated(final, results),
+        **curve_statistics(limits, final, results),
     }
     if (earlier := context.optional("calibration")) is not None:
         statistics["calibration"] = earlier.identity
@@ -165,7 +182,8 @@ def language_units(perplexity: Artifact | None) -> dict[str, Unit]:
 def document_columns(keep: SourceCut, *, blocked: bool) -> tuple[str, ...]:
     """The columns of the documents that the checks of one source read."""
     by_value = ("category",) if isinstance(keep.category, FieldCategory) else ()
-    return ("source", *(("url",) if blocked else ()), *by_value)
+    drawn = ("id",) if curves_of(keep.classifiers) else ()
+    return ("source", *(("url",) if blocked else ()), *by_value, *drawn)
 
 
 def columns_read(role: str, keep: SourceCut) -> tuple[str, ...]:

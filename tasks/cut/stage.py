@@ -1,24 +1,31 @@
 """Stage cut: which documents of every source are kept, in row-aligned columns; reads no text.
 
-Checks apply in the order block, line_dedup, langid, quality, perplexity, decontaminate, category;
-the first that a document fails is its `reason`. Perplexity cut-offs are percentiles per language
-and language model (scores of different models are never mixed), over the documents of all sources
-that pass the checks before, linearly interpolated as `numpy.percentile` does. With an earlier cut
-in the role calibration, languages and models that it has cut-offs for keep these.
+Checks apply in the order block, line_dedup, langid, quality, perplexity, decontaminate, category,
+classifier; the first that a document fails is its `reason`. Perplexity cut-offs are percentiles per
+language and language model (scores of different models are never mixed), over the documents of all
+sources that pass the checks before, linearly interpolated as `numpy.percentile` does. With an
+earlier cut in the role calibration, languages and models that it has cut-offs for keep these.
+
+Of classifiers, thresholds apply first. Percentiles of a sampling curve are of a source's documents
+in one language that pass all checks before and all thresholds; see `tasks.cut.scored`.
 
 Input roles, each a tuple of artifacts named by source: documents, line_dedup, langid, quality,
-perplexity, decontaminate; and calibration (one cut). Output: data/<source>/part-*.parquet,
-row-aligned with the documents, columns
+perplexity, decontaminate; scores, named by source and classifier; and calibration (one cut).
+Output: data/<source>/part-*.parquet, row-aligned with the documents, columns
     reason    string   null: eligible; else "block.domain.<list>" or "block.url.<list>" (its URL is
                        on a block list), "line_dedup.empty" (every line was a repeated one),
                        "langid.noise" (no language), "langid.language", "langid.script",
                        "langid.threshold", "quality.<rule>",
                        "perplexity.<bucket>", "decontaminate.<benchmark>", "category.none" (its
                        language has none), "category.missing" (its record has no text in the field
-                       of categories), "category.unstated" (another one than those of the recipe)
+                       of categories), "category.unstated" (another one than those of the
+                       recipe), "classifier.<name>" (its score), "classifier.<name>.unscored" (it
+                       has none), "classifier.<name>.drawn" (a factor below 1 left it out)
     language  string   langid's label, "und" without one
     category  string   null where there is a reason
     bucket    string   head, middle, tail; "all" without a perplexity
+    repeats   int32    how often training reads it in an epoch: 0 where there is a reason, else 1
+                       or what a curve says
 """
 
 from __future__ import annotations
@@ -31,6 +38,7 @@ from infra.stage import FilePaths, Output, Parameters, Role, Stage
 from tasks.documents.categories import Category, categories_fed
 from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep
 from tasks.documents.roles import ALL_DOCUMENTS, ALL_EDITS, columns_of
+from tasks.documents.scoring import SourceClassifier
 from tasks.documents.selected import RESERVED_FOLDERS
 
 
@@ -79,6 +87,7 @@ class SourceCut(Parameters):
     decontaminate: Literal["drop", "passage", "report"] = "drop"
     passage_share: float = pydantic.Field(default=0.5, gt=0.0, le=1.0)
     block: dict[str, BlockList | None] = pydantic.Field(default_factory=dict)
+    classifiers: dict[str, SourceClassifier] = pydantic.Field(default_factory=dict)
 
     @pydantic.field_validator("category")
     @classmethod
@@ -116,7 +125,7 @@ class CutParameters(Parameters):
 
 STAGE = Stage(
     "cut",
-    version=2,
+    version=3,
     parameters=CutParameters,
     run="tasks.cut.run:run",
     summary="which documents the keeps leave, and why others are dropped",
@@ -128,6 +137,7 @@ STAGE = Stage(
         columns_of("quality", many=True),
         columns_of("perplexity", many=True),
         columns_of("decontaminate", many=True),
+        columns_of("scores", many=True),
         Role("calibration", ("cut",), optional=True),
     ),
     outputs=(
@@ -135,7 +145,13 @@ STAGE = Stage(
             "*/part-*.parquet",
             "one folder per source, row-aligned with its documents; `reason` is null for those "
             "that stay",
-            {"reason": "string", "language": "string", "category": "string", "bucket": "string"},
+            {
+                "reason": "string",
+                "language": "string",
+                "category": "string",
+                "bucket": "string",
+                "repeats": "int32",
+            },
         ),
     ),
 )

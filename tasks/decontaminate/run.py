@@ -13,7 +13,6 @@ from typing import Any
 import pyarrow as pa
 
 from infra.context import Context
-from infra.io.files import replace_bytes
 from infra.stage import Outcome
 from infra.store import Shard
 from tasks.benchmarks.read import read_items
@@ -85,8 +84,9 @@ def run(context: Context) -> Outcome:
     }
     # Seconds for a dozen benchmarks: built once, here, and read from a file by every worker.
     index = build_index(benchmarks, parameters)
-    search = Search(context.scratch() / INDEX_FILE, parameters.passage_margin)
-    replace_bytes(search.index, pickle.dumps(index, pickle.HIGHEST_PROTOCOL))
+    with context.exchange.create(INDEX_FILE) as path:
+        path.write_bytes(pickle.dumps(index, pickle.HIGHEST_PROTOCOL))
+    search = Search(context.exchange.path(INDEX_FILE), parameters.passage_margin)
     items = {Path(part.name).stem: part for part in text_parts(context, ("text", "prompt"))}
     results = context.map(functools.partial(decontaminate_part, search), items)
     return Outcome(_statistics(index, list(results.values())), ledger_of(results))

@@ -1,17 +1,14 @@
 """Elect one batch of components: sort its documents, run the election, store the result.
 
-Written to scratch, in one folder per batch (h heads represent g removed documents):
+Written for later steps, in one folder per batch (h heads represent g removed documents):
 
-    fates.npy    (g,) by number: the removed documents, each with its head
+    fates        a segment (g records) by part: the removed documents, each with its head's id
     members.npy  (g,) by head, then rank: the same with ids, for the table of clusters
     heads.npy    (h,) by rank: the kept documents that represent others
 """
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,18 +19,21 @@ import numpy.typing as npt
 
 from infra.stage import JSON
 from infra.store import Shard
+from infra.store.exchange import Exchange
 from tasks.dedup.candidates import candidate_record
 from tasks.dedup.elect import Candidates, Election, elect
 from tasks.dedup.election_loop import Ranks
 from tasks.dedup.keys import GROUP_RECORD
 from tasks.dedup.parts import SignedPart
 from tasks.dedup.prefixes import IndexTooLarge
-from tasks.dedup.segments import segments
 from tasks.dedup.signed import ID_BYTES
 from tasks.dedup.similarity import Sets
+from tasks.documents.segments import SegmentWriter, bucket_of, segments
+
+FATES = "fates"
 
 FATE = np.dtype(
-    [("number", "<u4"), ("head", "<u4"), ("similarity", "<f4"), ("exact", "?"), ("repeated", "?")]
+    [("number", "<u4"), ("similarity", "<f4"), ("exact", "?"), ("head", f"S{ID_BYTES}")]
 )
 MEMBER = np.dtype(
     [("number", "<u4"), ("similarity", "<f4"), ("exact", "?"), ("id", f"S{ID_BYTES}")]
@@ -79,9 +79,9 @@ class BatchWork:
     """
 
     batch: int
-    candidates: Path
-    groups: Path
-    elected: Path
+    candidates: Exchange
+    groups: Exchange
+    elected: Exchange
     partitions: int
     places: Places
     first_new: int
@@ -103,11 +103,12 @@ def elect_batch(work: BatchWork, shard: Shard) -> dict[str, JSON]:
     {"postponed": True} if the index needs more memory than a worker's share: then the batch must be
     elected alone. Only "texts" and "examples" if a gate will stop the stage.
     """
-    folder = work.elected / str(work.batch)
-    # A unique name, because an orphaned attempt may still be writing.
-    staged = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}")
-    staged.mkdir(parents=True)
-    records, starts, values = _spill(work, staged / "shingles.bin")
+    with work.elected.staging(f"{work.batch}/shingles") as file:
+        return _elected(work, file)
+
+
+def _elected(work: BatchWork, file: Path) -> dict[str, JSON]:
+    records, starts, values = _spill(work, file)
     parts = work.places.part_of(records["number"])
     order = in_order(records, work.places.orders[parts])
     records, starts, parts = records[order], starts[order], parts[order]
@@ -115,7 +116,6 @@ def elect_batch(work: BatchWork, shard: Shard) -> dict[str, JSON]:
     members, groups = memberships(_groups(work), records["number"], first)
     texts, examples = _most_saturated(members, groups, records["number"])
     if work.saturated is not None and texts > work.saturated:
-        shutil.rmtree(staged)
         return {"texts": texts, "examples": examples}
     candidates = Candidates(
         Sets(values, starts, records["size"].astype(np.int64)),
@@ -127,15 +127,9 @@ def elect_batch(work: BatchWork, shard: Shard) -> dict[str, JSON]:
     except IndexTooLarge:
         if work.alone:
             raise
-        shutil.rmtree(staged)
         return {"postponed": True}
     representative, similarity = _with_copies(result, first, candidates.settled)
-    counted = _write(staged, work, records, parts, representative, similarity)
-    del candidates, values
-    (staged / "shingles.bin").unlink()
-    shutil.rmtree(folder, ignore_errors=True)
-    staged.rename(folder)
-    return counted | {
+    return _write(work, records, parts, representative, similarity) | {
         "candidates": len(records),
         "compared": result.compared,
         "verified": result.verified,
@@ -151,12 +145,10 @@ def _spill(
     """The batch's records, the starts of their shingle sets, and all sets in one mapped file."""
     blocks = [np.empty(0, candidate_record(work.prefer))]
     with file.open("wb") as stream:
-        for part in range(len(work.places.starts)):
-            for records, values in segments(
-                work.candidates / str(part), work.batch, blocks[0].dtype
-            ):
-                blocks.append(records)
-                stream.write(values.data)
+        wanted = bucket_of(map(str, range(len(work.places.starts))), work.batch)
+        for records, values in segments(work.candidates, wanted, blocks[0].dtype):
+            blocks.append(records)
+            stream.write(values.data)
     records = np.concatenate(blocks)
     sizes = records["size"].astype(np.int64)
     mapped = np.memmap(file, np.uint32, mode="r") if sizes.sum() else np.empty(0, np.uint32)
@@ -164,8 +156,8 @@ def _spill(
 
 
 def _groups(work: BatchWork) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.uint32]]]:
-    for partition in range(work.partitions):
-        yield from segments(work.groups / str(partition), work.batch, GROUP_RECORD)
+    wanted = bucket_of(map(str, range(work.partitions)), work.batch)
+    return segments(work.groups, wanted, GROUP_RECORD)
 
 
 def in_order(records: npt.NDArray[Any], crawls: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -239,7 +231,6 @@ def _with_copies(
 
 
 def _write(
-    folder: Path,
     work: BatchWork,
     records: npt.NDArray[Any],
     parts: npt.NDArray[np.int64],
@@ -269,21 +260,20 @@ def _write(
     fates = np.zeros(len(removed), FATE)
     for name in ("number", "similarity", "exact"):
         fates[name] = members[name]
-    fates["head"] = head
-    fates["repeated"] = (members["id"] == heads["id"][head]) & (
-        heads["number"][head] < work.first_new
-    )
-    for name, table in (
-        ("fates", fates[np.argsort(fates["number"])]),
-        ("members", members),
-        ("heads", heads),
-    ):
-        np.save(folder / f"{name}.npy", table)
+    fates["head"] = heads["id"][head]
+    repeated = (members["id"] == fates["head"]) & (heads["number"][head] < work.first_new)
+    by_number = np.argsort(fates["number"])
+    folder = work.elected.child(str(work.batch))
+    with SegmentWriter(folder, FATES, len(work.places.starts)) as writer:
+        writer.append(parts[removed][by_number], fates[by_number])
+    for name, table in (("members", members), ("heads", heads)):
+        with folder.create(f"{name}.npy") as path, path.open("wb") as stream:
+            np.save(stream, table)
     sources = work.places.sources[parts[removed]]
     count = int(work.places.sources.max(initial=-1)) + 1
     return {
         "removed": np.bincount(sources, minlength=count).tolist(),
-        "repeated": np.bincount(sources[fates["repeated"]], minlength=count).tolist(),
+        "repeated": np.bincount(sources[repeated], minlength=count).tolist(),
         "clusters": len(head_ranks),
     }
 

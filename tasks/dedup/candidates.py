@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,14 @@ import pyarrow as pa
 
 from infra.stage import JSON
 from infra.store import Shard
+from infra.store.exchange import Exchange
 from tasks.dedup.keys import BANDS, GROUP_RECORD
 from tasks.dedup.parts import SignedPart
-from tasks.dedup.segments import SegmentWriter, segments
 from tasks.dedup.signed import ID_BYTES, ids, preferences, read_sets, text_hashes
+from tasks.documents.segments import SegmentWriter, bucket_of, segments
+
+BATCHES, BATCH = "batches", np.dtype("<u4")
+"""File of `Batches.of`, and the type of its records."""
 
 
 def candidate_record(prefer: int) -> np.dtype[Any]:
@@ -35,24 +38,26 @@ def candidate_record(prefer: int) -> np.dtype[Any]:
 class GatherWork:
     """Write the candidates of a part to the segment `folder/<part number>`.
 
-    `batches` is the file of `Batches.of`, `count` the number of batches.
+    `BATCHES` in `batches` is `Batches.of`, `count` the number of batches.
     """
 
     part: SignedPart
-    folder: Path
-    batches: Path
+    folder: Exchange
+    batches: Exchange
     count: int
 
 
 def gather(work: GatherWork, shard: Shard) -> dict[str, JSON]:
     """Write the part's documents that meet others, with their shingle sets, by batch."""
     part = work.part
-    batch = np.load(work.batches, mmap_mode="r")[part.start : part.start + part.rows]
+    size = BATCH.itemsize
+    (batch,) = work.batches.read([(BATCHES, size * part.start, size * (part.start + part.rows))])
+    batch = batch.view(BATCH)
     rows = np.flatnonzero(batch)
     dtype = candidate_record(len(part.prefer))
     prefer, names = preferences(part, rows), ids(part, rows)
     done = shingles = 0
-    with SegmentWriter(work.folder / str(part.number), work.count) as writer:
+    with SegmentWriter(work.folder, str(part.number), work.count) as writer:
         for taken, table in read_sets(part.signatures, rows):
             sets = table["shingle_set"].combine_chunks()
             records = np.zeros(len(taken), dtype)
@@ -78,17 +83,18 @@ class DealWork:
     """Write the groups that `find_groups` left for a partition, by batch: `folder/<partition>`."""
 
     partition: int
-    groups: Path
-    folder: Path
-    batches: Path
+    groups: Exchange
+    folder: Exchange
+    batches: Exchange
     count: int
 
 
 def deal_groups(work: DealWork, shard: Shard) -> dict[str, JSON]:
     """Write the groups of bands by batch; groups of texts only serve to find components."""
-    batch = np.load(work.batches, mmap_mode="r")
-    with SegmentWriter(work.folder / str(work.partition), work.count) as writer:
-        for records, members in segments(work.groups / str(work.partition), BANDS, GROUP_RECORD):
+    file, name = work.batches.path(BATCHES), str(work.partition)
+    with SegmentWriter(work.folder, name, work.count) as writer:
+        for records, members in segments(work.groups, bucket_of([name], BANDS), GROUP_RECORD):
+            batch = np.memmap(file, BATCH, mode="r")
             sizes = records["size"].astype(np.int64)
             starts = np.cumsum(sizes) - sizes
             # All members of a group are in one component, hence in one batch: ask the first.

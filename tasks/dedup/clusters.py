@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from infra.store.exchange import Exchange
 from tasks.dedup.batch import HEAD, MEMBER
 from tasks.dedup.parts import SignedPart
 
@@ -52,19 +52,24 @@ class Clusters:
     folder of `elected` its members are.
     """
 
-    elected: Path
+    elected: Exchange
     parts: tuple[SignedPart, ...]
     batch: npt.NDArray[np.int32]  # (clusters,)
     heads: npt.NDArray[Any]  # (clusters,)
 
     @classmethod
-    def of(cls, elected: Path, batches: int, parts: tuple[SignedPart, ...]) -> Clusters:
+    def of(cls, elected: Exchange, batches: int, parts: tuple[SignedPart, ...]) -> Clusters:
         """Read the clusters of all batches and sort them."""
-        heads = [np.load(elected / str(batch) / "heads.npy") for batch in range(batches)]
+        heads = [np.load(elected.path(f"{batch}/heads.npy")) for batch in range(batches)]
         batch = np.repeat(np.arange(batches, dtype=np.int32), [len(part) for part in heads])
         joined = np.concatenate([np.empty(0, HEAD), *heads])
         order = np.lexsort((joined["number"], joined["id"], -joined["size"].astype(np.int64)))
         return cls(elected, parts, batch[order], joined[order])
+
+    def members(self, batch: int) -> npt.NDArray[Any]:
+        """The removed documents of a batch, by cluster: records of `batch.MEMBER`."""
+        found: npt.NDArray[Any] = np.load(self.elected.path(f"{batch}/members.npy"), mmap_mode="r")
+        return found
 
     def __len__(self) -> int:
         return len(self.heads)
@@ -94,7 +99,7 @@ class Clusters:
         # One batch's file at a time: `clusters` are its clusters among these rows, `counts` their
         # members; `within` counts from 0 in each of them.
         for number in np.unique(batch).tolist():
-            all_members = np.load(self.elected / str(number) / "members.npy", mmap_mode="r")
+            all_members = self.members(number)
             clusters = np.flatnonzero(batch == number)
             counts = sizes[clusters]
             within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)

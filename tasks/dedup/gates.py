@@ -134,9 +134,7 @@ def _largest_of(clusters: Clusters, source: str) -> list[int]:
 def _example(clusters: Clusters, cluster: int) -> list[str]:
     """Lines on a cluster: its representative, first and last member, and how their texts begin."""
     head = clusters.heads[cluster]
-    members = np.load(
-        clusters.elected / str(clusters.batch[cluster]) / "members.npy", mmap_mode="r"
-    )
+    members = clusters.members(int(clusters.batch[cluster]))
     mine = members[int(head["start"]) : int(head["start"]) + int(head["size"])]
     ends = mine[[0, -1]] if len(mine) > 1 else mine
     numbers = (int(head["number"]), *ends["number"].tolist())

@@ -12,16 +12,16 @@ costs a comparison, never a document.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from infra.stage import JSON, StageError
 from infra.store import Shard
+from infra.store.exchange import Exchange
 from tasks.dedup.parts import SignedPart
-from tasks.dedup.segments import SegmentWriter, count, gathered
 from tasks.dedup.signed import SignatureShape, blocks
+from tasks.documents.segments import SegmentWriter, bucket_of, count, gathered
 
 KEY_RECORD = np.dtype([("key", "<u8"), ("number", "<u4")])
 GROUP_RECORD = np.dtype([("size", "<u4")])
@@ -64,7 +64,7 @@ class KeyWork:
 
     part: SignedPart
     signing: SignatureShape
-    folder: Path
+    folder: Exchange
     partitions: int  # a power of two
     block_rows: int
 
@@ -72,7 +72,7 @@ class KeyWork:
 def write_keys(work: KeyWork, shard: Shard) -> dict[str, JSON]:
     """Key records of the part's eligible documents, by partition."""
     documents = 0
-    with SegmentWriter(work.folder / str(work.part.number), work.partitions) as writer:
+    with SegmentWriter(work.folder, str(work.part.number), work.partitions) as writer:
         for block in blocks(work.part, work.signing, work.block_rows):
             keys = band_keys(block.signatures, work.signing.bands, work.signing.rows)
             records = np.empty(len(block.rows) + keys.size, KEY_RECORD)
@@ -106,8 +106,8 @@ class GroupWork:
     election and are left out. `memory` in bytes.
     """
 
-    keys: Path
-    groups: Path
+    keys: Exchange
+    groups: Exchange
     parts: int
     partition: int
     first_new: int
@@ -116,20 +116,20 @@ class GroupWork:
 
 def find_groups(work: GroupWork, shard: Shard) -> dict[str, JSON]:
     """Write the groups of two or more: their sizes as records, their documents as values."""
-    folders = [work.keys / str(part) for part in range(work.parts)]
-    needed = GROUPING_BYTES * sum(count(folder, work.partition) for folder in folders)
+    wanted = bucket_of(map(str, range(work.parts)), work.partition)
+    needed = GROUPING_BYTES * count(work.keys, wanted, KEY_RECORD)
     if needed > work.memory:
         raise StageError(
             f"dedup.memory leaves each worker {work.memory / 1e6:,.0f} MB, but so many documents "
             f"agree in one band that sorting their keys takes {needed / 1e6:,.0f} MB: raise "
             f"dedup.memory by a factor of {needed / work.memory:.1f}, or use fewer workers"
         )
-    records = gathered(folders, work.partition, KEY_RECORD)
+    records = gathered(work.keys, wanted, KEY_RECORD)
     keys, numbers = records["key"].copy(), records["number"].copy()
     del records
     sizes, members = groups_of(keys, numbers, work.first_new)
     bands = sizes["bands"]
-    with SegmentWriter(work.groups / str(work.partition), 2) as writer:
+    with SegmentWriter(work.groups, str(work.partition), 2) as writer:
         for bucket, chosen in ((TEXTS, ~bands), (BANDS, bands)):
             groups = np.zeros(int(chosen.sum()), GROUP_RECORD)
             groups["size"] = sizes["size"][chosen]

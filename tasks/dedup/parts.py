@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
+from infra.remote.held import place_of
 from infra.stage import StageError
 from infra.store import Artifact
 from tasks.dedup.agreement import SIGNING, agree, check_index
 from tasks.dedup.stage import PREFERENCES, DedupParameters
+from tasks.documents.footers import metadata, rows_of
 from tasks.documents.selected import INDEX_FOLDER
 
 INDEX_PREFIX = f"{INDEX_FOLDER}/part-"
@@ -101,12 +101,13 @@ def find_parts(
 def _history_parts(history: Sequence[Artifact], prefer: Sequence[str]) -> Iterator[SignedPart]:
     """The parts of earlier crawls' indexes, in order, not numbered yet."""
     for order, artifact in enumerate(history):
-        for name in artifact.files(INDEX_PREFIX):
-            path = artifact.path(name)
+        files = artifact.files(INDEX_PREFIX)
+        paths = [artifact.path(name) for name in files]
+        for name, path, rows in zip(files, paths, rows_of(paths), strict=True):
             yield SignedPart(
                 number=0,
                 start=0,
-                rows=pq.read_metadata(path).num_rows,
+                rows=rows,
                 source=artifact.name,
                 name=Path(name).name,
                 crawl=artifact.identity,
@@ -132,11 +133,11 @@ def _source_parts(
     (cut,) = by_role["cut"].values()
     documents = by_role["documents"][source]
     edited_by = by_role.get("line_dedup", {}).get(source)
-    for name in documents.files("part-"):
-        part = SignedPart(
+    parts = [
+        SignedPart(
             number=0,
             start=0,
-            rows=pq.read_metadata(documents.path(name)).num_rows,
+            rows=0,
             source=source,
             name=name,
             crawl="",
@@ -147,14 +148,25 @@ def _source_parts(
             edits=edited_by.path(name) if edited_by is not None else None,
             prefer=tuple(_preference(entry, by_role, source, name) for entry in prefer),
         )
-        aligned = (part.signatures, part.cut, part.edits, *(entry.file for entry in part.prefer))
-        for file in filter(None, aligned):
-            if (file_rows := pq.read_metadata(file).num_rows) != part.rows:
+        for name in documents.files("part-")
+    ]
+    files = [_aligned_files(part) for part in parts]
+    known = list({path for listed in files for path in listed})
+    rows = dict(zip(known, rows_of(known), strict=True))
+    for part, (first, *aligned) in zip(parts, files, strict=True):
+        for file in aligned:
+            if rows[file] != rows[first]:
                 raise StageError(
-                    f"{source}/{name} has {part.rows} documents but {file} has {file_rows} rows: "
-                    "rebuild that artifact"
+                    f"{source}/{part.name} has {rows[first]} documents but {place_of(file)} has "
+                    f"{rows[file]} rows: rebuild that artifact"
                 )
-        yield part
+        yield dataclasses.replace(part, rows=rows[first])
+
+
+def _aligned_files(part: SignedPart) -> list[Path]:
+    """The documents' file and those row-aligned with it."""
+    listed = (part.signatures, part.cut, part.edits, *(entry.file for entry in part.prefer))
+    return [part.documents, *filter(None, listed)]
 
 
 def _check_signing(
@@ -189,8 +201,8 @@ def _preference(
     column = entry.removeprefix("-")
     artifact = by_role.get(PREFERENCES[column], {}).get(source)
     path = artifact.path(name) if artifact is not None else None
-    if path is not None and column not in (names := pq.read_schema(path).names):
+    if path is not None and column not in (names := metadata(path).schema.to_arrow_schema().names):
         raise StageError(
-            f"dedup.prefer: {path} has no column {column!r}; it has {', '.join(names)}"
+            f"dedup.prefer: {place_of(path)} has no column {column!r}; it has {', '.join(names)}"
         )
     return Preference(path, column, descending=not entry.startswith("-"))

@@ -9,14 +9,13 @@ Written, in data/:
                              kind          "exact", "near" or null
     clusters.parquet         one row per cluster of two or more, see tasks.dedup.clusters.SCHEMA
 
-Steps exchange files in scratch. Their layout depends on the inputs and on the memory of a worker;
-the output does not depend on it. See docs/dedup.md.
+Steps exchange files (`infra.store.exchange`). Their layout depends on the inputs and on the memory
+of a worker; the output does not depend on it. See docs/dedup.md.
 """
 
 from __future__ import annotations
 
 import functools
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +29,10 @@ from infra.context import Context
 from infra.ledger import Ledger
 from infra.stage import JSON, Outcome, StageError
 from infra.store import Shard
+from infra.store.exchange import Exchange
 from tasks.dedup import components
 from tasks.dedup.batch import BatchWork, Places, bytes_per_document, elect_batch
-from tasks.dedup.candidates import DealWork, GatherWork, deal_groups, gather
+from tasks.dedup.candidates import BATCHES, DealWork, GatherWork, deal_groups, gather
 from tasks.dedup.clusters import BYTES_PER_CLUSTER, Clusters
 from tasks.dedup.clusters import SCHEMA as CLUSTERS_SCHEMA
 from tasks.dedup.fates import FateWork, write_fates
@@ -49,10 +49,10 @@ from tasks.dedup.keys import (
     write_keys,
 )
 from tasks.dedup.parts import SignedPart, find_parts
-from tasks.dedup.segments import segments
 from tasks.dedup.signed import BLOCK_ROWS, SignatureShape
 from tasks.dedup.stage import DedupParameters
 from tasks.documents.schema import COMPRESSION, ROW_GROUP_DOCUMENTS
+from tasks.documents.segments import bucket_of, segments
 
 CLUSTERS = "clusters.parquet"
 _PARTITION_RECORDS = 1 << 20
@@ -67,12 +67,13 @@ _SMALLEST_BATCH, _WANTED_BATCHES = 1 << 14, 16
 class Layout:
     """How the work is divided: partitions of keys, and memory (bytes) of each worker.
 
-    Documents numbered below `first_new` are of earlier crawls. `folder` in scratch and `key`, the
-    prefix of the keys of maps, name the layout, so that a rerun with another one starts afresh.
+    Documents numbered below `first_new` are of earlier crawls. `files` (what steps exchange) and
+    `key`, the prefix of the keys of maps, name the layout, so that a rerun with another one starts
+    afresh.
     """
 
     parts: tuple[SignedPart, ...]
-    folder: Path
+    files: Exchange
     documents: int
     first_new: int
     partitions: int
@@ -82,11 +83,15 @@ class Layout:
     @property
     def key(self) -> str:
         """Prefix of the key of every map."""
-        return self.folder.name
+        return self.files.name
 
     @classmethod
     def of(
-        cls, parts: tuple[SignedPart, ...], parameters: DedupParameters, workers: int, scratch: Path
+        cls,
+        parts: tuple[SignedPart, ...],
+        parameters: DedupParameters,
+        workers: int,
+        exchange: Exchange,
     ) -> Layout:
         """`StageError` where `dedup.memory` is too small for the documents and workers."""
         documents = sum(part.rows for part in parts)
@@ -105,10 +110,10 @@ class Layout:
             workers * 2 * GROUPING_BYTES * records // _MOST_PARTITIONS,
         )
         refuse_memory(needed, parameters, f"{documents:,} documents and {workers} workers")
-        folder = scratch / f"{partitions}-{worker_bytes}"
+        files = exchange.child(f"{partitions}-{worker_bytes}")
         first_new = sum(part.rows for part in parts if part.crawl)
         block_rows = min(max(worker_bytes // row, ROW_GROUP_DOCUMENTS), BLOCK_ROWS)
-        return cls(parts, folder, documents, first_new, partitions, worker_bytes, block_rows)
+        return cls(parts, files, documents, first_new, partitions, worker_bytes, block_rows)
 
 
 def refuse_memory(needed: int, parameters: DedupParameters, what: str) -> None:
@@ -124,7 +129,7 @@ def run(context: Context) -> Outcome:
     """Deduplicate; `GateError` where a limit of the recipe is exceeded and not accepted."""
     parameters: DedupParameters = context.parameters
     parts = find_parts(context.inputs, parameters)
-    layout = Layout.of(parts, parameters, context.engine.workers, context.scratch())
+    layout = Layout.of(parts, parameters, context.engine.workers, context.exchange)
     eligible, groups = _group(context, layout)
     batches = _deal(context, layout)
     elected = _elect(context, layout, batches)
@@ -134,7 +139,7 @@ def run(context: Context) -> Outcome:
         default=(0, []),
     )
     exceeded = check_saturation(parts, texts, examples, parameters)
-    clusters = Clusters.of(layout.folder / "elected", len(batches), parts)
+    clusters = Clusters.of(layout.files.child("elected"), len(batches), parts)
     sources = sorted({part.source for part in parts if not part.crawl})
     eligible_of = {
         source: sum(
@@ -177,7 +182,7 @@ def _group(context: Context, layout: Layout) -> tuple[list[int], dict[str, int]]
     Returns the number of eligible documents of every part, and the counts of groups.
     """
     parameters: DedupParameters = context.parameters
-    keys, groups = layout.folder / "keys", layout.folder / "groups"
+    keys, groups = layout.files.child("keys"), layout.files.child("groups")
     signing = SignatureShape(parameters.bands, parameters.rows)
     keyed = context.map(
         write_keys,
@@ -197,7 +202,7 @@ def _group(context: Context, layout: Layout) -> tuple[list[int], dict[str, int]]
             for number in range(layout.partitions)
         },
     )
-    shutil.rmtree(keys, ignore_errors=True)
+    keys.remove()
     counts = {
         name: sum(int(result[name]) for result in grouped.values())
         for name in ("groups", "memberships")
@@ -208,7 +213,7 @@ def _group(context: Context, layout: Layout) -> tuple[list[int], dict[str, int]]
 def _deal(context: Context, layout: Layout) -> npt.NDArray[np.int64]:
     """Deal documents that share groups into batches; returns the number of documents of each."""
     parameters: DedupParameters = context.parameters
-    groups, file = layout.folder / "groups", layout.folder / "batches.npy"
+    groups = layout.files.child("groups")
     component = components.join(layout.documents, _groups(groups, layout.partitions))
     meeting = int((component != np.arange(len(component), dtype=np.uint32)).sum())
     fitting = layout.worker_bytes // bytes_per_document(parameters.bands, len(parameters.prefer))
@@ -216,14 +221,14 @@ def _deal(context: Context, layout: Layout) -> npt.NDArray[np.int64]:
         component, max(1, min(max(_SMALLEST_BATCH, meeting // _WANTED_BATCHES), fitting))
     )
     del component
-    layout.folder.mkdir(parents=True, exist_ok=True)
-    np.save(file, batches.of)
+    with layout.files.create(BATCHES) as path:
+        batches.of.tofile(path)
     count = len(batches.sizes)
     context.map(
         gather,
         {
             f"{layout.key}.candidates.{part.number}": GatherWork(
-                part, layout.folder / "candidates", file, count
+                part, layout.files.child("candidates"), layout.files, count
             )
             for part in layout.parts
         },
@@ -232,7 +237,7 @@ def _deal(context: Context, layout: Layout) -> npt.NDArray[np.int64]:
         deal_groups,
         {
             f"{layout.key}.dealt.{number}": DealWork(
-                number, groups, layout.folder / "dealt", file, count
+                number, groups, layout.files.child("dealt"), layout.files, count
             )
             for number in range(layout.partitions)
         },
@@ -241,12 +246,12 @@ def _deal(context: Context, layout: Layout) -> npt.NDArray[np.int64]:
 
 
 def _groups(
-    folder: Path, partitions: int
+    groups: Exchange, partitions: int
 ) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.uint32]]]:
-    for partition in range(partitions):
-        for bucket in (TEXTS, BANDS):
-            for records, members in segments(folder / str(partition), bucket, GROUP_RECORD):
-                yield records["size"], members
+    for bucket in (TEXTS, BANDS):
+        wanted = bucket_of(map(str, range(partitions)), bucket)
+        for records, members in segments(groups, wanted, GROUP_RECORD):
+            yield records["size"], members
 
 
 def _elect(context: Context, layout: Layout, sizes: npt.NDArray[np.int64]) -> list[dict[str, JSON]]:
@@ -267,9 +272,9 @@ def _elect(context: Context, layout: Layout, sizes: npt.NDArray[np.int64]) -> li
         memory = parameters.memory if alone else layout.worker_bytes
         return BatchWork(
             batch=batch,
-            candidates=layout.folder / "candidates",
-            groups=layout.folder / "dealt",
-            elected=layout.folder / "elected",
+            candidates=layout.files.child("candidates"),
+            groups=layout.files.child("dealt"),
+            elected=layout.files.child("elected"),
             partitions=layout.partitions,
             places=places,
             first_new=layout.first_new,
@@ -309,7 +314,7 @@ def _write(context: Context, layout: Layout, clusters: Clusters, batches: int) -
         write_fates,
         {
             f"{part.source}.{Path(part.name).stem}": FateWork(
-                part, layout.folder / "elected", batches
+                part, layout.files.child("elected"), batches
             )
             for part in layout.parts
             if not part.crawl

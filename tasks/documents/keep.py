@@ -3,6 +3,7 @@
     langid:      {keep: {languages: [zh], threshold: 0.65}}          LanguageKeep
     quality:     {keep: {rules: [gopher, c4], except: [gopher.stop_words]}}   RulesKeep
     classifiers: {edu: {keep: ">=0.5"}}                              ScoreKeep
+    classifiers: {edu: {keep: {curve: {0: drop, 40: 1, 95: 4}}}}     Curve (curves.py)
     perplexity:  {keep: [head, middle]}                              BucketKeep
 
 Only `cut` reads these models, no annotator, so that a changed threshold reruns cut and what
@@ -19,6 +20,8 @@ from collections.abc import Collection
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
+
+from tasks.documents.curves import Curve
 
 BUCKETS = ("head", "middle", "tail")
 """cc_net's buckets, from the least to the most surprising text."""
@@ -216,3 +219,14 @@ class ScoreKeep(_Keep):
                 return score <= self.limit
             case _:
                 return score < self.limit
+
+
+def _form(value: Any) -> str:
+    return "curve" if isinstance(value, (dict, Curve)) else "threshold"
+
+
+ClassifierKeep = Annotated[
+    Annotated[ScoreKeep, pydantic.Tag("threshold")] | Annotated[Curve, pydantic.Tag("curve")],
+    pydantic.Discriminator(_form),
+]
+"""A threshold of the score, or factors by its percentile."""

@@ -149,7 +149,7 @@ def _model(context: Context, scratch: Path) -> Path:
     if context.optional("model"):
         return context.input("model").folder(CHECKPOINT)
     if context.pins.get("model"):
-        return open_base(folder_of(context.local_pins("model")), scratch / "base")
+        return open_base(context.folder("model", folder_of), scratch / "base")
     raise StageError(
         f"evaluation/{context.name}: no model to evaluate; set `model` to a folder with a "
         "checkpoint, or add a section that builds one"

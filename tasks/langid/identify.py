@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import fasttext
@@ -18,6 +19,7 @@ from infra.ledger import UNDETERMINED
 from infra.stage import StageError
 from tasks.documents.records import records
 from tasks.langid.codes import meaning
+from tasks.langid.model import PACKAGED_MODELS, locate_model
 from tasks.langid.prepare import Preprocessing, prepare
 
 SCHEMA = pa.schema(
@@ -26,8 +28,11 @@ SCHEMA = pa.schema(
 
 
 @functools.lru_cache(maxsize=2)
-def load(path: str) -> Any:
-    """Load a fastText model once per process; StageError unless it is a classifier."""
+def load(model_path: str | Path) -> Any:
+    """Load a fastText model, of a file or by its packaged name, once per process; StageError unless
+    it is a classifier.
+    """
+    path = str(locate_model(str(model_path)) if model_path in PACKAGED_MODELS else model_path)
     try:
         model = fasttext.FastText._FastText(path).f
     except (ValueError, MemoryError) as error:
@@ -65,7 +70,7 @@ def identify(
 
 
 def annotate_table(
-    table: pa.Table, *, model_path: str, preprocessing: Preprocessing = "none"
+    table: pa.Table, *, model_path: str | Path, preprocessing: Preprocessing = "none"
 ) -> pa.Table:
     """N documents (columns text and prompt) -> N rows of SCHEMA."""
     languages, scores, scripts = identify(

@@ -15,24 +15,20 @@ from infra.context import Context
 from infra.stage import Outcome
 from tasks.documents.annotate import annotate, ledger_of
 from tasks.langid.identify import annotate_table, load
-from tasks.langid.model import locate_model
 
 SCORE_BINS = 20
 
 
 def run(context: Context) -> Outcome:
     """See `tasks.langid.stage`."""
-    path = (
-        context.pin("model")
-        if context.pins.get("model")
-        else locate_model(context.parameters.model)
-    )
-    load(str(path))  # fail on an unreadable model here, before any worker starts
+    # a packaged model is found by its name on every node
+    model = context.pin("model") if context.pins.get("model") else context.parameters.model
+    load(model)  # fail on an unreadable model here, before any worker starts
     results = annotate(
         context,
         functools.partial(
             annotate_table,
-            model_path=str(path),
+            model_path=model,
             preprocessing=context.parameters.preprocessing,
         ),
     )

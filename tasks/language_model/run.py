@@ -18,6 +18,7 @@ from infra.context import Context
 from infra.io.files import sha256_file
 from infra.stage import Outcome, StageError
 from infra.store import Shard
+from infra.store.exchange import Exchange
 from tasks.language_model import lmplz, pieces
 from tasks.language_model.corpus import Reference, reference_parts, up_to_characters
 from tasks.language_model.kneser_ney import DegenerateDiscount, estimate
@@ -40,7 +41,8 @@ def run(context: Context) -> Outcome:
         )
         taken = context.map(take_over, {"unit": files})["unit"]
         return Outcome({"language": parameters.language, **taken})
-    program = lmplz.find(parameters.lmplz) if parameters.estimator == "lmplz" else None
+    if parameters.estimator == "lmplz":
+        lmplz.find(parameters.lmplz)  # refused here, before any work
     documents = context.many("documents")
     langid, line_dedup = map(context.many, ("langid", "line_dedup"))
     parts = reference_parts(documents, langid, line_dedup, parameters.held_out)
@@ -49,9 +51,9 @@ def run(context: Context) -> Outcome:
     )
     train = functools.partial(train_pieces, parameters)
     trained = context.map(train, {"sentencepiece": reference})["sentencepiece"]
-    model = str(context.attempt.data.local(SENTENCEPIECE_FILE))
+    model = context.attempt.data.local(SENTENCEPIECE_FILE)
     build = functools.partial(
-        train_ngrams, parameters, model, program, context.scratch(), context.cpu_threads
+        train_ngrams, parameters, model, context.exchange, context.cpu_threads
     )
     estimated = context.map(build, {"ngrams": reference})["ngrams"]
     return Outcome({"language": parameters.language, "sentencepiece": trained, **estimated})
@@ -100,30 +102,29 @@ def train_pieces(
 
 def train_ngrams(
     parameters: LanguageModelParameters,
-    model: str,
-    program: Path | None,
-    scratch: Path,
+    model: Path,
+    exchange: Exchange,
     threads: int,
     reference: Reference,
     shard: Shard,
 ) -> dict[str, Any]:
     """Estimate and publish the n-gram model, and unit.json."""
-    processor = sentencepiece.SentencePieceProcessor(model_file=model)
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
     batches = (
         pieces.encode(processor, batch, threads)
         for batch in reference.first_batches(parameters.documents)
     )
-    if program is None:
+    if parameters.estimator != "lmplz":
         name, statistics = "lm.arpa", _builtin(parameters, batches, shard)
     else:
-        name, statistics = "lm.bin", _with_lmplz(parameters, program, batches, scratch, shard)
+        name, statistics = "lm.bin", _with_lmplz(parameters, batches, exchange, shard)
     unit = write_unit(
         shard,
         language=parameters.language,
         steps=steps_of(parameters),
         lm=name,
         order=parameters.order,
-        sentencepiece_sha256=sha256_file(Path(model)),
+        sentencepiece_sha256=sha256_file(model),
         training_tokens=statistics["tokens"],
     )
     return {
@@ -161,28 +162,27 @@ def _builtin(
 
 def _with_lmplz(
     parameters: LanguageModelParameters,
-    program: Path,
     batches: Iterable[list[list[str]]],
-    scratch: Path,
+    exchange: Exchange,
     shard: Shard,
 ) -> dict[str, Any]:
-    text = scratch / "pieces.txt"
+    program = lmplz.find(parameters.lmplz)
     documents = tokens = 0
-    with text.open("w", encoding="utf-8") as stream:
-        for batch in batches:
-            lines = [" ".join(document) for document in batch if document]
-            documents += len(lines)
-            tokens += sum(map(len, batch))
-            stream.writelines(line + "\n" for line in lines)
-    with shard.create("lm.bin") as path:
-        lmplz.estimate(
-            program,
-            text,
-            path,
-            scratch,
-            order=parameters.order,
-            fallback=parameters.discount_fallback,
-            memory=parameters.lmplz_memory,
-        )
-    text.unlink()
+    with exchange.staging("pieces.txt") as text:
+        with text.open("w", encoding="utf-8") as stream:
+            for batch in batches:
+                lines = [" ".join(document) for document in batch if document]
+                documents += len(lines)
+                tokens += sum(map(len, batch))
+                stream.writelines(line + "\n" for line in lines)
+        with shard.create("lm.bin") as path:
+            lmplz.estimate(
+                program,
+                text,
+                path,
+                text.parent,
+                order=parameters.order,
+                fallback=parameters.discount_fallback,
+                memory=parameters.lmplz_memory,
+            )
     return {"documents": documents, "tokens": tokens, "program_sha256": sha256_file(program)}

@@ -18,6 +18,7 @@ from infra.context import Context
 from infra.ledger import Ledger
 from infra.stage import Outcome
 from infra.store import Shard
+from infra.store.exchange import Exchange
 from tasks.documents import edits
 from tasks.documents.annotate import AlignedPart, ledger_of, parts
 from tasks.documents.records import PROMPT, has_prompt, record_bytes
@@ -35,6 +36,7 @@ from tasks.line_dedup.stage import LineDedupParameters
 from tasks.line_dedup.units import Units, removal, unit_text, units_of
 from tasks.text.shingles import Utf8
 
+PLACE = ["part", "run", "row", "first"]
 EXAMPLES = 20
 EXAMPLE_CHARACTERS = 200
 
@@ -47,7 +49,7 @@ class HashWork:
 
     part: AlignedPart
     number: int
-    folder: Path
+    files: Exchange
     parameters: LineDedupParameters
 
 
@@ -63,13 +65,15 @@ class CountWork:
 
 @dataclass(frozen=True)
 class WriteWork:
-    """Write the edits of a part from its `runs`.
+    """Write the edits of a part from its `runs`; `first` is the place of its first one among those
+    that were counted.
 
     `filled`: partitions with repeats; `examples`: (run, row, first line) of units to show.
     """
 
     part: AlignedPart
     runs: tuple[SortedRun, ...]
+    first: int
     partitions: Partitions
     filled: tuple[int, ...]
     parameters: LineDedupParameters
@@ -79,26 +83,24 @@ class WriteWork:
 def run(context: Context) -> Outcome:
     """See `tasks.line_dedup.stage`."""
     parameters: LineDedupParameters = context.parameters
-    folder = context.scratch() / "units"
-    folder.mkdir(exist_ok=True)
+    files = context.exchange.child("units")
     listed = parts(context.input("documents"), ("id", "text", PROMPT), {})
     keys = [Path(part.name).stem for part in listed]
     hashed = context.map(
         hash_part,
         {
-            f"hash.{key}": HashWork(part, number, folder, parameters)
+            f"hash.{key}": HashWork(part, number, files, parameters)
             for number, (key, part) in enumerate(zip(keys, listed, strict=True))
         },
     )
     runs = [
-        tuple(
-            SortedRun(folder, number, index, *sizes) for index, sizes in enumerate(result["runs"])
-        )
+        tuple(SortedRun(files, number, index, *sizes) for index, sizes in enumerate(result["runs"]))
         for number, result in enumerate(hashed.values())
     ]
     filled_runs = tuple(run for runs_of_part in runs for run in runs_of_part if run.entries)
+    counted_before = np.cumsum([0, *(sum(run.entries > 0 for run in part) for part in runs)])
     partitions = Partitions(
-        folder, max(1, -(-sum(run.entries for run in filled_runs) // repeats.PARTITION_ENTRIES))
+        files, max(1, -(-sum(run.entries for run in filled_runs) // repeats.PARTITION_ENTRIES))
     )
     counted = context.map(
         count_partition,
@@ -117,6 +119,7 @@ def run(context: Context) -> Outcome:
             f"write.{key}": WriteWork(
                 part,
                 runs[number],
+                int(counted_before[number]),
                 partitions,
                 filled,
                 parameters,
@@ -169,7 +172,7 @@ def hash_part(work: HashWork, shard: Shard) -> dict[str, Any]:
         )
         documents, units = documents + len(ids), units + len(joined.hashes)
         prompted += sum(_with_prompt(table) for table, _ in tables)
-        runs.append(save_run(work.folder, work.number, len(runs), len(tables), joined, ids))
+        runs.append(save_run(work.files, work.number, len(runs), len(tables), joined, ids))
     return {
         "runs": [[run.row_groups, run.entries] for run in runs],
         "totals": {"documents": documents, "documents_with_prompt": prompted, "units": units},
@@ -212,10 +215,10 @@ def count_partition(work: CountWork, shard: Shard) -> dict[str, Any]:
     """Count one partition; returns the number of repeated units, and the most repeated ones."""
     copies, firsts = work.partitions.count_one(work.number, work.runs, work.minimum_copies)
     most = np.argsort(-copies, kind="stable")[:EXAMPLES]
-    ranked = zip(copies[most].tolist(), firsts[most].tolist(), strict=True)
+    ranked = zip(copies[most].tolist(), firsts[most][PLACE].tolist(), strict=True)
     return {
         "repeated": len(copies),
-        "most": most_repeated([[(count, place[2:]) for count, place in ranked]]),
+        "most": most_repeated([list(ranked)]),
         "totals": {"units_repeated": len(copies), "copies": int(copies.sum())},
     }
 
@@ -232,8 +235,10 @@ def write_part(work: WriteWork, shard: Shard) -> dict[str, Any]:
         shard.create(work.part.name) as path,
         pq.ParquetWriter(path, SCHEMA, compression=COMPRESSION) as writer,
     ):
+        counted = work.first
         for run in work.runs:
-            removed = repeated_units(run, work.partitions, work.filled, spare_first)
+            removed = repeated_units(run, counted, work.partitions, work.filled, spare_first)
+            counted += run.entries > 0
             removed_rows = np.ascontiguousarray(removed["row"])
             wanted = [place[1:] for place in work.examples if place[0] == run.number]
             totals["units_removed"] += len(removed)

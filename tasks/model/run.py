@@ -34,8 +34,10 @@ def run(context: Context) -> Outcome:
     if context.optional("base"):
         base_folder = context.input("base").folder(CHECKPOINT)
     else:
-        base_folder = folder_of(context.local_pins("base"))
+        base_folder = context.folder("base", folder_of)
     base = open_base(base_folder, context.scratch())
+    if base != base_folder:  # converted here
+        base = context.exchange.child("base").shared(base)
     new_tokens = json.loads(artifact.path("new_tokens.json").read_text(encoding="utf-8"))
     with naming(base_folder, base):
         return Outcome(statistics=operate(context, parameters, base, tokenizer, new_tokens))
@@ -47,7 +49,7 @@ class CreateWork:
 
     config: dict[str, Any]
     seed: int
-    tokenizer: str
+    tokenizer: Path
 
 
 def _create(
@@ -62,7 +64,7 @@ def _create(
         bos_token_id=fast.token_to_id(settings["bos_token"]) if "bos_token" in settings else None,
         eos_token_id=fast.token_to_id(settings["eos_token"]) if "eos_token" in settings else None,
     )
-    work = CreateWork(config, create.seed, str(tokenizer))
+    work = CreateWork(config, create.seed, tokenizer)
     statistics = context.map(create_model, {SINGLE: work})[SINGLE]
     return {
         **statistics,
@@ -86,5 +88,5 @@ def create_model(work: CreateWork, shard: Shard) -> dict[str, Any]:
         for key in ("bos_token_id", "eos_token_id")
         if work.config[key] is not None
     }
-    publish_settings(shard, work.config, generation, Path(work.tokenizer))
+    publish_settings(shard, work.config, generation, work.tokenizer)
     return {"parameters": sum(tensor.numel() for tensor in tensors.values())}

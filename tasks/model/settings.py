@@ -28,7 +28,7 @@ class SettingsWork:
     config: dict[str, Any]
     generation: dict[str, Any]
     index: dict[str, Any] | None
-    tokenizer: str
+    tokenizer: Path
     positions: int | None
 
 
@@ -38,7 +38,7 @@ def write_settings(work: SettingsWork, shard: Shard) -> dict[str, Any]:
         with shard.create(f"{CHECKPOINT}/{INDEX}") as path:
             write_json(path, work.index)
     generation = {key: value for key, value in work.generation.items() if key not in VOLATILE}
-    publish_settings(shard, work.config, generation, Path(work.tokenizer), work.positions)
+    publish_settings(shard, work.config, generation, work.tokenizer, work.positions)
     return {}
 
 

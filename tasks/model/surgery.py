@@ -70,7 +70,7 @@ def operate(
     base, settings_of_base = Checkpoint.read(base_folder), read_generation(base_folder)
     vocabulary = read_tokenizer(tokenizer_folder).get_vocab()
     growth = _growth(parameters, base, read_tokenizer(base_folder), vocabulary, new_tokens)
-    layers, importance = _chosen_layers(context, parameters, base)
+    layers, importance = _chosen_layers(context, parameters, base, base_folder)
     new = range(growth.old, growth.size)
     unused = sorted(set(range(growth.total)) - set(vocabulary.values()))
     config = _new_config(parameters, base, growth, layers)
@@ -81,20 +81,20 @@ def operate(
     require_agreement("the new checkpoint", config, {t.name: t.shape for t in tensors})
 
     norms_by_file = context.map(
-        write_weights, {file.name: WeightsWork.of(file, growth) for file in files}
+        write_weights, {file.name: WeightsWork.of(file, growth, base_folder) for file in files}
     )
     settings = SettingsWork(
         config=config,
         generation=generation_of(settings_of_base, base, config, positions, new, unused),
         index=index_of(files),
-        tokenizer=str(tokenizer_folder),
+        tokenizer=tokenizer_folder,
         positions=positions,
     )
     context.map(write_settings, {"settings": settings})
     mass = None
     if (new or unused) and is_measurable(config):
-        folder = context.attempt.data.local_folder() / CHECKPOINT
-        mass_work = MassWork(str(folder), str(base_folder), new, tuple(unused))
+        folder = context.attempt.data.local_folder(CHECKPOINT)
+        mass_work = MassWork(folder, base_folder, new, tuple(unused))
         mass = context.map(measure_mass, {"mass": mass_work})["mass"]
 
     elements = sum(tensor.elements for tensor in tensors)
@@ -171,14 +171,14 @@ def _growth(
 
 
 def _chosen_layers(
-    context: Context, parameters: ModelParameters, base: Checkpoint
+    context: Context, parameters: ModelParameters, base: Checkpoint, folder: Path
 ) -> tuple[tuple[int, ...], dict[str, Any]]:
     """The layers to keep, and the result of `rank` if layers were measured."""
     measured: dict[str, Any] = {}
 
     def importance(choice: LayerChoice) -> Sequence[float]:
         texts = sample_texts(context.many("select"), CANDIDATES)
-        work = RankWork(base.folder, tuple(texts), choice.measure)
+        work = RankWork(folder, tuple(texts), choice.measure)
         measured.update(context.map(rank, {"importance": work})["importance"])
         return [float(value) for value in measured["importance"]]
 
@@ -201,14 +201,14 @@ def _new_config(
 class RankWork:
     """Input of the shard that measures the base's layers."""
 
-    base: str
+    base: Path
     texts: tuple[str, ...]
     measure: Measure
 
 
 def rank(work: RankWork, shard: Shard) -> dict[str, Any]:
     """Importance of each layer; see `tasks.model.importance`."""
-    scores = rank_layers(Path(work.base), work.texts, work.measure)
+    scores = rank_layers(work.base, work.texts, work.measure)
     return {
         "importance": [float(f"{score:.{MEASURED_DIGITS}g}") for score in scores],
         "importance_measure": work.measure,
@@ -217,17 +217,18 @@ def rank(work: RankWork, shard: Shard) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class WeightsWork:
-    """Input of a shard that writes one weight file."""
+    """Input of a shard that writes one weight file from those in `base`."""
 
     file: PlannedFile
     growth: Growth | None
+    base: Path
 
     @classmethod
-    def of(cls, file: PlannedFile, growth: Growth) -> WeightsWork:
+    def of(cls, file: PlannedFile, growth: Growth, base: Path) -> WeightsWork:
         """Work for one file. `growth` is left out if no matrix in it grows: pickling it takes 26 MB
         for a million new rows.
         """
-        return cls(file, growth if any(tensor.grow for tensor in file.tensors) else None)
+        return cls(file, growth if any(t.grow for t in file.tensors) else None, base)
 
 
 def write_weights(work: WeightsWork, shard: Shard) -> dict[str, Any]:
@@ -235,14 +236,15 @@ def write_weights(work: WeightsWork, shard: Shard) -> dict[str, Any]:
     norms: dict[str, Any] = {}
     outgoing = []
     for tensor in work.file.tensors:
+        source = tensor.source.within(work.base)
         if tensor.grow is None or work.growth is None:
-            outgoing.append(copy_of(tensor.name, tensor.source))
+            outgoing.append(copy_of(tensor.name, source))
         else:
             method = work.growth.input if tensor.grow == "input" else work.growth.output
             norms[tensor.grow] = {}
             stream = 0 if tensor.grow == "input" else 1
             outgoing.append(
-                grow(tensor.name, tensor.source, work.growth, method, stream, norms[tensor.grow])
+                grow(tensor.name, source, work.growth, method, stream, norms[tensor.grow])
             )
     with shard.create(f"{CHECKPOINT}/{work.file.name}") as path:
         write_file(path, outgoing)
@@ -259,15 +261,15 @@ def _rounded(lengths: Mapping[str, float | None]) -> dict[str, float | None]:
 class MassWork:
     """Input of the shard that measures the probability of new rows."""
 
-    folder: str
-    base: str
+    folder: Path
+    base: Path
     new: range
     unused: tuple[int, ...]
 
 
 def measure_mass(work: MassWork, shard: Shard) -> dict[str, Any]:
     """Probability of new rows; see `tasks.model.mass`."""
-    return {**new_mass(Path(work.folder), Path(work.base), work.new, work.unused)}
+    return {**new_mass(work.folder, work.base, work.new, work.unused)}
 
 
 def _require_same_ids(old: Mapping[str, int], new: Mapping[str, int]) -> None:

@@ -38,8 +38,8 @@ def run(context: Context) -> Outcome:
             )
         units[language] = unit
         models[language] = ModelFiles(
-            str(artifact.path("sp.model")),
-            str(artifact.path(unit["lm"])),
+            artifact.path("sp.model"),
+            artifact.path(unit["lm"]),
             Steps.parse(unit["normaliser"]),
         )
     function = functools.partial(annotate_perplexity, models, parameters.max_characters)

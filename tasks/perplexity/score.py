@@ -11,6 +11,7 @@ import functools
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import kenlm
 import numpy as np
@@ -29,8 +30,8 @@ class ModelFiles:
     normalised.
     """
 
-    sentencepiece: str
-    lm: str
+    sentencepiece: Path
+    lm: Path
     steps: Steps = CC_NET
 
 
@@ -42,8 +43,8 @@ class Scorer:
         quiet = kenlm.Config()
         quiet.show_progress = False
         quiet.arpa_complain = kenlm.ARPALoadComplain.NONE
-        self._lm = kenlm.Model(files.lm, quiet)
-        self._segmenter = Segmenter(files.sentencepiece)
+        self._lm = kenlm.Model(str(files.lm), quiet)
+        self._segmenter = Segmenter(str(files.sentencepiece))
         self._steps = files.steps
 
     def perplexities(self, texts: Sequence[str]) -> list[float | None]:

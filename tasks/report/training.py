@@ -125,13 +125,15 @@ def category_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
             row["category"],
             row["rows"],
             _number(row["epochs"], "{:.2f}"),
+            _number(row["readings"], "{:.2f}") or None,
             row["loss_tokens"],
             _number(row["bits_first"], "{:.3f}"),
             _number(row["bits_last"], "{:.3f}"),
         )
         for row in rows
     ]
-    columns = ["phase", "category", "#rows", "#epochs since data: restart", "#loss-bearing tokens"]
+    columns = ["phase", "category", "#rows", "#epochs since data: restart"]
+    columns += ["#readings of the most repeated documents", "#loss-bearing tokens"]
     columns += ["#held-out bits per byte, first", "#held-out bits per byte, last"]
     return table("By phase and category", columns, lines)
 
@@ -217,6 +219,7 @@ def category_rows(
                     "category": category,
                     "rows": found.get("rows", {}).get(category),
                     "epochs": found.get("epochs", {}).get(category),
+                    "readings": found.get("readings", {}).get(category),
                     "loss_tokens": found.get("loss_tokens", {}).get(category),
                     "bits_first": scores[0] if scores else None,
                     "bits_last": scores[-1] if scores else None,

@@ -82,16 +82,17 @@ def held_out_cutoffs(
 
 
 def _categories(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, dict[str, int]]]:
-    """Category -> {"training", "held_out"} -> {"documents", "bytes", "characters"}.
+    """Category -> {"training", "held_out"} -> {"documents", "bytes", "characters", "copies"}.
 
-    Bytes (UTF-8) and characters are those of prompts and texts.
+    Bytes (UTF-8) and characters are those of prompts and texts, each counted once; copies are how
+    often training reads its documents in an epoch.
     """
     total: dict[str, Counter[str]] = {}
     for result in results.values():
         for folder, counts in result["folders"].items():
             total.setdefault(folder, Counter()).update(counts)
     prefix = f"{HELD_OUT_FOLDER}/"
-    units = ("documents", "bytes", "characters")
+    units = ("documents", "bytes", "characters", "copies")
     empty: Counter[str] = Counter()
     return {
         category: {

@@ -11,7 +11,8 @@ contract; training puts no loss on `source`):
     {"source": <prompt>, "target": <text>, "category": ..., "id": ..., "url": ...,
      "language": ..., "file": ..., "offset": ...}
 
-and last, where the source gives them, "license" and "dump".
+and last, where the source gives them, "license" and "dump", and "repeats" where an epoch of
+training reads the document more than once (never of held-out text).
 
 Input roles: documents, cut, dedup (without it no document is dropped as a duplicate, and none may
 be held out, because only dedup keeps their near duplicates, in any source, out of training);

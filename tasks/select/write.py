@@ -25,6 +25,7 @@ from tasks.documents.selected import HELD_OUT_FOLDER, held_out_hash, held_out_li
 from tasks.select.index import write_index
 from tasks.select.stage import HeldOut
 
+_DECIDED = ["reason", "language", "category", "repeats"]
 _COLUMNS = ["id", "text", "prompt", "url", "file", "offset", "license", "dump"]
 
 
@@ -88,6 +89,8 @@ def write_lines(work: SelectWork, shard: Shard) -> dict[str, Any]:
             _count_dropped(ledger, work.source, table)
             for row in survivors.to_pylist():
                 folder = _folder(work, row)
+                if folder.startswith(f"{HELD_OUT_FOLDER}/"):
+                    row["repeats"] = 1  # evaluation reads a document once
                 if folder not in files:
                     name = f"{folder}/{Path(work.name).stem}.jsonl"
                     path = stack.enter_context(shard.create(name))
@@ -97,6 +100,7 @@ def write_lines(work: SelectWork, shard: Shard) -> dict[str, Any]:
                 count["documents"] += 1
                 count["bytes"] += len(row["text"].encode()) + len(row["prompt"].encode())
                 count["characters"] += len(row["text"]) + len(row["prompt"])
+                count["copies"] += row["repeats"]
     return {
         "ledger": ledger.to_json(),
         "folders": {folder: dict(counts[folder]) for folder in sorted(counts)},
@@ -130,6 +134,8 @@ def line(row: Mapping[str, Any]) -> bytes:
     for name in ("license", "dump"):
         if row.get(name):
             record[name] = row[name]
+    if row.get("repeats", 1) > 1:
+        record["repeats"] = row["repeats"]
     return json.dumps(record, ensure_ascii=False).encode() + b"\n"
 
 
@@ -183,11 +189,14 @@ def _edit_columns(work: SelectWork) -> list[str]:
 
 
 def _decisions(work: SelectWork) -> pa.Table:
-    """Language, category and reason (of cut, else of dedup) for all rows of the part.
+    """Language, category, repeats and reason (of cut, else of dedup) for all rows of the part.
 
     Read as a whole: it is small compared with the text.
     """
-    cut = pq.read_table(work.cut, columns=["reason", "language", "category"])
+    there = pq.read_schema(work.cut).names
+    cut = pq.read_table(work.cut, columns=[name for name in _DECIDED if name in there])
+    if "repeats" not in there:  # before version 3 of cut
+        cut = cut.append_column("repeats", pa.array([1] * cut.num_rows, pa.int32()))
     reason = cut["reason"]
     if work.dedup is not None:
         kind = pq.read_table(work.dedup, columns=["kind"])["kind"]

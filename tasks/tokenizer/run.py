@@ -55,8 +55,8 @@ class TokenizerWork:
     """Input of the stage's only shard."""
 
     parameters: TokenizerParameters
-    base: str | None
-    pieces: str | None
+    base: Path | None
+    pieces: Path | None
     files: tuple[TextFile, ...]
 
 
@@ -68,7 +68,7 @@ def run(context: Context) -> Outcome:
         artifact = context.input("base")
         base = artifact.folder("checkpoint" if artifact.files("checkpoint/") else "tokenizer")
     elif parameters.base is not None:
-        base = folder_of(context.local_pins("base"))
+        base = context.folder("base", folder_of)
     files = tuple(
         file
         for artifact in context.many("select")
@@ -82,8 +82,8 @@ def run(context: Context) -> Outcome:
             f"{parameters.categories or 'of the inputs'}; name sources or categories that have "
             "documents in `from`"
         )
-    pieces = str(context.pin("expand.pieces")) if given else None
-    work = TokenizerWork(parameters, str(base) if base else None, pieces, files)
+    pieces = context.pin("expand.pieces") if given else None
+    work = TokenizerWork(parameters, base, pieces, files)
     return Outcome(statistics=context.map(make, {"tokenizer": work})["tokenizer"])
 
 
@@ -101,7 +101,7 @@ class Made:
 def make(work: TokenizerWork, shard: Shard) -> dict[str, Any]:
     """Make the tokenizer, prove it and write it."""
     with tempfile.TemporaryDirectory() as scratch:
-        with naming(Path(work.base or ""), Path(scratch) / "base"):
+        with naming(work.base or Path(), Path(scratch) / "base"):
             made = _made(work, Path(scratch))
         before = made.before.tokenizer if made.before else None
         after, learned = made.grown.tokenizer, made.grown.tokens
@@ -148,7 +148,7 @@ def _made(work: TokenizerWork, scratch: Path) -> Made:
     if parameters.train is not None:
         grown = grow(bytes_only(), texts, parameters.train.size, parameters.train.longest_piece)
         return Made(None, grown, SETTINGS)
-    folder = open_base(Path(work.base or ""), scratch)
+    folder = open_base(work.base or Path(), scratch)
     before = read_base_tokenizer(folder)
     settings = {**named_by_config(folder, before.tokenizer), **read_settings(folder)}
     rules = SplittingRules(before.model.trainer) if before.model is not None else None
@@ -160,7 +160,7 @@ def _made(work: TokenizerWork, scratch: Path) -> Made:
         return Made(before, GrownTokenizer(before.tokenizer, [], [], 0), settings, notes=notes)
     notes["splitting_rules"] = _rules_of(before, rules)
     if work.pieces is not None:
-        given = read_pieces(Path(work.pieces), expand.longest_piece)
+        given = read_pieces(work.pieces, expand.longest_piece)
         tokenizer, tokens, account = add_pieces(before.tokenizer, given, rules)
         summary = {key: value for key, value in account.summary().items() if key != "examples"}
         return Made(

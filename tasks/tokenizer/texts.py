@@ -19,7 +19,7 @@ HELDOUT = f"{HELD_OUT_FOLDER}/"
 class TextFile:
     """One JSONL file of the select artifact of `source`."""
 
-    path: str
+    path: Path
     source: str
     category: str
     heldout: bool
@@ -29,7 +29,7 @@ class TextFile:
         """From a name in the artifact; None unless it is `[heldout/]<category>/part-*.jsonl`."""
         heldout = name.startswith(HELDOUT)
         category, _, rest = name.removeprefix(HELDOUT).partition("/")
-        return cls(str(path), source, category, heldout) if rest.endswith(".jsonl") else None
+        return cls(path, source, category, heldout) if rest.endswith(".jsonl") else None
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,7 @@ def training_texts(
     chosen: Mapping[int, Sequence[TextFile]], limit_bytes: int
 ) -> dict[int, Iterator[str]]:
     """Weight -> texts of its files, evenly thinned to about `limit_bytes` in all."""
-    total = max(
-        1, sum(Path(file.path).stat().st_size for files in chosen.values() for file in files)
-    )
+    total = max(1, sum(file.path.stat().st_size for files in chosen.values() for file in files))
     share = min(limit_bytes, total), total
     return {weight: _evenly(files, *share) for weight, files in chosen.items()}
 

@@ -79,7 +79,9 @@ class Phase:
             )
         )
         self.carried = ranks.together(lambda: Carried.read(spec.state, spec.new_rows))
-        self.plan, self.sampler = plan_and_sampler(parameters, self.data.bins, self.carried)
+        self.plan, self.sampler = plan_and_sampler(
+            parameters, self.data.bins, self.carried, spec.repeats
+        )
         if ranks.world_size > 1:
             require_rows(*self.plan.step_rows, ranks.world_size)
         self.checkpoints = Checkpointer(self.scratch / CHECKPOINTS, ranks, parameters.keep)

@@ -18,7 +18,7 @@ from tasks.checkpoints.config_keys import for_all_readers, has_nested_rope, rope
 from tasks.checkpoints.context import ContextLength
 from tasks.checkpoints.rope import extended
 from tasks.checkpoints.text_files import read_json, write_json
-from tasks.documents.bins import category_of
+from tasks.documents.bins import category_of, most_repeated
 from tasks.documents.proposals import proposed_shares
 from tasks.documents.selected import HELD_OUT_FOLDER
 from tasks.training.monitoring.names import EVALUATIONS, METRICS, SAMPLES, TENSORBOARD, in_words
@@ -171,6 +171,7 @@ def _spec(context: Context, scratch: Path) -> dict[str, Any]:
         "heldout": _held_out(context.many("heldout")) if parameters.evaluation else {},
         "events": "" if records is None else str(records / TENSORBOARD),
         "name": context.name,
+        "repeats": repeats_of(context.many("bins")),
     }
 
 
@@ -237,6 +238,12 @@ def bins_of(parameters: TrainingParameters, artifacts: Iterable[Artifact]) -> di
     if isinstance(mixture, TimesNatural):
         return bins_drawn_from(bins, mixture.natural)
     return bins_drawn_from(bins, mixture) if isinstance(mixture, dict) else bins
+
+
+def repeats_of(artifacts: Iterable[Artifact]) -> dict[str, int]:
+    """Category -> copies of its most repeated document, where a curve of `cut` asks for any."""
+    found = {category_of(a.name): most_repeated(a.statistics) for a in artifacts}
+    return {category: copies for category, copies in sorted(found.items()) if copies > 1}
 
 
 def _bin_folders(artifact: Artifact) -> list[str]:

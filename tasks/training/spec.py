@@ -49,6 +49,8 @@ class Spec:
     """Folder of the TensorBoard files; "": `tensorboard` in `scratch`."""
     name: str = "phase"
     """The phase, as a tracker shows it."""
+    repeats: dict[str, int] = field(default_factory=dict)
+    """Category -> copies of its most repeated document, where more than one."""
 
     @classmethod
     def read(cls, path: Path) -> Spec:
@@ -105,9 +107,13 @@ class Carried:
 
 
 def plan_and_sampler(
-    parameters: TrainingParameters, bins: Mapping[str, Sequence[int]], carried: Carried
+    parameters: TrainingParameters,
+    bins: Mapping[str, Sequence[int]],
+    carried: Carried,
+    repeats: Mapping[str, int] | None = None,
 ) -> tuple[TrainingPlan, Sampler]:
-    """The plan of a phase and the sampler of its rows, at the phase's start.
+    """The plan of a phase and the sampler of its rows, at the phase's start. `repeats`: as in
+    `Spec`; decides no row, only how many there may be.
 
     Raises:
         PlanError: the plan cannot be carried out.
@@ -130,6 +136,7 @@ def plan_and_sampler(
         seed=parameters.seed,
         max_epochs=parameters.max_epochs,
         taken=taken,
+        repeats=repeats,
     )
     sampler.check(plan.rows)
     return plan, sampler

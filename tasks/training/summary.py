@@ -34,6 +34,7 @@ def phase_summary(
         "rows": sampler.state.drawn,
         "loss_tokens": {c: round(n) for c, n in sorted(progress.loss_tokens.items())},
         "epochs": sampler.epochs,
+        "readings": sampler.readings,
         "loss_first": progress.first_loss,
         "loss_of_guessing": guessing,
         "loss_last": statistics.fmean(last) if last else None,

@@ -50,7 +50,7 @@ def seconds(work: Callable[[], object]) -> float:
 def measure(language: str, texts: list[str], folder: Path) -> None:
     """Print one line."""
     ready = [normalise(each) for each in texts]
-    files = ModelFiles(str(folder / "sp.model"), str(folder / "lm.arpa"))
+    files = ModelFiles(folder / "sp.model", folder / "lm.arpa")
     Path(files.sentencepiece).write_bytes(pieces.train(ready[:300], 8_000, 0.9995))
     model = sentencepiece.SentencePieceProcessor(model_file=files.sentencepiece)
     corpus = Corpus()

@@ -30,11 +30,12 @@ def run_direct(
     *,
     until: str | None = None,
     only: tuple[str, ...] = (),
+    overrides: tuple[str, ...] = (),
 ) -> dict[str, Artifact]:
     """Build what the store lacks; returns `stage/name` -> artifact of everything selected, in plan
     order.
     """
-    request = RunRequest.of(recipe, store=str(store), only=only, until_stage=until)
+    request = RunRequest.of(recipe, overrides, str(store), only=only, until_stage=until)
     prepared = prepare(request)
     prepared.refuse_unresolved()
     built = build_plan(prepared, engine)

@@ -29,6 +29,7 @@ from infra.engine.ray_cluster.nodes import Probe, difference, fingerprint
 from infra.engine.ray_cluster.work import result_of, run
 from infra.engine.window import WINDOW_PER_WORKER
 from infra.stage import StageError
+from infra.store.backends import open_directory
 from tests.end_to_end.fixtures import MARK
 from tests.infra.test_engine import PARENT, _environment, _square, ended
 from tests.loopback.ray_nodes import SECOND, RayNodes
@@ -188,7 +189,7 @@ def test_a_closed_engine_ends_what_runs(address: EngineConfig, tmp_path: Path) -
 def test_a_client_far_from_the_cluster_gets_the_same(nodes: RayNodes, tmp_path: Path) -> None:
     inline = run_stage(TOY, ToyParameters(shards=5), tmp_path=tmp_path / "inline")
     config = EngineConfig(kind="ray", address=nodes.client, timeout_s=120)
-    with start(config, str(tmp_path / "ray" / "store")) as engine:
+    with start(config, open_directory(str(tmp_path / "ray" / "store"))) as engine:
         other = run_stage(TOY, ToyParameters(shards=5), tmp_path=tmp_path / "ray", engine=engine)
         with pytest.raises(ValueError, match="shard 1 is bad"):
             run_stage(TOY, ToyParameters(fail=(1,)), tmp_path=tmp_path / "ray", engine=engine)
@@ -199,7 +200,7 @@ def test_a_killed_node_loses_nothing(
     nodes: RayNodes, address: EngineConfig, tmp_path: Path
 ) -> None:
     inline = run_stage(TOY, ToyParameters(shards=5), tmp_path=tmp_path / "inline")
-    store = str(tmp_path / "ray" / "store")
+    store = open_directory(str(tmp_path / "ray" / "store"))
     with start(address, store) as engine:
         assert engine.workers == 2
         other = run_stage(TOY, ToyParameters(shards=5), tmp_path=tmp_path / "ray", engine=engine)
@@ -214,6 +215,7 @@ def test_a_killed_node_loses_nothing(
 REFUSED = """
 from infra.engine import EngineConfig, start
 from infra.stage import StageError
+from infra.store.backends import open_directory
 try:
     with start(EngineConfig(kind="ray", address="ADDRESS", timeout_s=3)):
         print("let in")
@@ -318,7 +320,7 @@ def test_a_store_that_a_node_does_not_see_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("infra.engine.ray_cluster.nodes._VISIBLE_S", 0.0)
-    here, there = Probe(str(tmp_path / "here")), Probe(str(tmp_path / "there"))
+    here, there = (Probe(open_directory(str(tmp_path / name))) for name in ("here", "there"))
     here.place()
     here.require("n1", "node-1", here.answer("n1"))
     elsewhere = dataclasses.replace(there, token=here.token).answer("n2")
@@ -328,18 +330,6 @@ def test_a_store_that_a_node_does_not_see_is_refused(
         here.require("n3", "node-3", "")
     here.remove()
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-
-
-def test_a_store_that_is_no_folder_needs_nodes_on_one_machine(tmp_path: Path) -> None:
-    """Stages name local copies and scratch of the run's machine to workers."""
-    here = Probe(f"memory://{uuid.uuid4().hex}", temporary=str(tmp_path))
-    here.place()
-    here.require("n1", "node-1", here.answer("n1"))
-    elsewhere = dataclasses.replace(here, temporary="/nowhere")
-    with pytest.raises(StageError, match="it is another machine, and workers on other machines"):
-        here.require("n2", "node-2", elsewhere.answer("n2"))
-    here.remove()
-    assert not list(tmp_path.iterdir())
 
 
 class _Unreadable(Exception):

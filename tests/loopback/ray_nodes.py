@@ -2,11 +2,16 @@
 
 Each node is what `ray start` makes, with a folder, a raylet and workers of its own; the nodes have
 one CPU each, so that two workers are on two nodes. `SECOND` is a resource of the second node.
+
+Nodes that are `apart` stand for machines without a shared disk: each has a folder for its caches
+and temporary files, and sees none of the others' nor that of this process (mount namespaces, where
+this user may make them).
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import secrets
@@ -25,10 +30,36 @@ MARK = "PUNA_TEST_RAY"
 SECOND = "second"
 
 
+_OWNERS = ("driver", "head", "second")
+_HIDING = [
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    'while [ "$1" != -- ]; do mount -t tmpfs hidden "$1" || exit 1; shift; done; shift; exec "$@"',
+    "sh",
+]
+"""FOLDER... -- COMMAND: run a command that sees none of the folders."""
+
+
+@functools.cache
+def may_hide() -> bool:
+    """Whether this user may mount something in a namespace of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            done = subprocess.run(
+                [*_HIDING, folder, "--", "true"], capture_output=True, check=False
+            )
+        except OSError:
+            return False
+    return done.returncode == 0
+
+
 class RayNodes:
     """See the module docstring. A context manager; nothing is left afterwards."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, apart: bool = False) -> None:
+        self._apart = apart
         self._mark = secrets.token_hex(8)
         self._folder = Path(tempfile.mkdtemp(prefix="puna-test-ray-", dir="/tmp"))
         self.token = self._folder / "token"
@@ -37,6 +68,15 @@ class RayNodes:
             self._client_port = free.getsockname()[1]
         self.client = f"ray://127.0.0.1:{self._client_port}"
         self.address = ""
+        if apart:
+            for name in _OWNERS:
+                for kind in ("cache", "tmp"):
+                    (self._folder / "own" / name / kind).mkdir(parents=True)
+
+    def own(self, name: str) -> dict[str, str]:
+        """Variables that give an owner ("driver", "head", "second") folders of its own."""
+        folder = self._folder / "own" / name
+        return {"XDG_CACHE_HOME": f"{folder}/cache", "TMPDIR": f"{folder}/tmp"}
 
     def __enter__(self) -> Self:
         try:
@@ -59,6 +99,10 @@ class RayNodes:
         monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
         monkeypatch.setenv("RAY_AUTH_MODE", "token")
         monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(self.token))
+        if self._apart:
+            for name, folder in self.own("driver").items():
+                monkeypatch.setenv(name, folder)
+            monkeypatch.setattr(tempfile, "tempdir", None)  # it is looked up once
 
     @staticmethod
     def head_node(ray: Any) -> str:
@@ -95,12 +139,18 @@ class RayNodes:
             "RAY_health_check_failure_threshold": "3",
         }
         environment.pop("RAY_AUTH_TOKEN", None)
+        hiding = []
+        if self._apart:
+            owner = name.partition("-")[0]
+            environment |= self.own(owner)
+            others = [f"{self._folder}/own/{other}" for other in _OWNERS if other != owner]
+            hiding = [*_HIDING, *others, "--"] if may_hide() else []
         command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start"]
         options = ["--num-cpus=1", "--num-gpus=0", "--object-store-memory=83886080"]
         if "--head" in words:
             options.append(f"--temp-dir={folder}")
         done = subprocess.run(
-            [*command, *words, *options, "--disable-usage-stats"],
+            [*hiding, *command, *words, *options, "--disable-usage-stats"],
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

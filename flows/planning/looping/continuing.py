@@ -2,8 +2,8 @@
 
 Of the promoted run it takes, by version:
 
-- tokenizer and language models, as --pin does;
-- perplexity's cut-offs (role calibration of cut);
+- tokenizer, language models, token vectors, labels and classifiers, as --pin does;
+- cut-offs of perplexity and of classifiers' curves (role calibration of cut);
 - the last phase's checkpoint, as `model.base` and as the model `base` that scores are compared
   with;
 
@@ -22,15 +22,24 @@ from flows.recipe.evaluated import EvaluationSection
 from flows.recipe.references import ArtifactReference
 from flows.recipe.sections import Recipe
 from infra.differences import differences
+from tasks.classifier.stage import STAGE as CLASSIFIER
 from tasks.cut.stage import STAGE as CUT
+from tasks.labels.stage import STAGE as LABELS
 from tasks.language_model.stage import STAGE as LANGUAGE_MODEL
 from tasks.model.stage import ModelParameters
+from tasks.token_vectors.stage import STAGE as TOKEN_VECTORS
 from tasks.tokenizer.stage import STAGE as TOKENIZER
 from tasks.training.phases.section import TrainingSection
 from tasks.training.recipe.sections import categories_of
 from tasks.training.stage import STAGE as TRAINING
 
-KEPT = {TOKENIZER.name: "tokenizer", LANGUAGE_MODEL.name: "language_models"}
+KEPT = {
+    TOKENIZER.name: "tokenizer",
+    LANGUAGE_MODEL.name: "language_models",
+    LABELS.name: "labels",
+    CLASSIFIER.name: "classifiers",
+    TOKEN_VECTORS.name: "embeddings",
+}
 """Stages whose artifacts stay those of the promoted run, and their sections."""
 
 
@@ -119,6 +128,12 @@ def _sources(recipe: Recipe, new: Collection[str], pins: Mapping[str, str]) -> d
     for language, section in recipe.language_models.items():
         if f"{LANGUAGE_MODEL.name}/{language}" not in pins:
             wanted |= set(section.sources)
+    for name, rubric in recipe.labels.items():
+        if f"{LABELS.name}/{name}" not in pins:
+            wanted |= set(rubric.sources)
+    for name in recipe.classifiers:
+        if f"{CLASSIFIER.name}/{name}" not in pins:
+            wanted |= set(recipe.learned_from(name))
     return {name: source for name, source in recipe.sources.items() if name in wanted}
 
 

@@ -10,14 +10,23 @@ from flows.planning.graph import Node
 from flows.planning.scale.costs import Costs, UnitCost
 from flows.planning.scale.sizes import Size
 from tasks.binning.stage import STAGE as BINNING
+from tasks.classifier.stage import STAGE as CLASSIFIER
 from tasks.cut.stage import STAGE as CUT
 from tasks.dedup.stage import STAGE as DEDUP
+from tasks.embeddings.stage import STAGE as EMBEDDINGS
 from tasks.ingest.stage import STAGE as INGEST
+from tasks.labels.stage import STAGE as LABELS
 from tasks.language_model.stage import STAGE as LANGUAGE_MODEL
 from tasks.select.stage import STAGE as SELECT
+from tasks.token_vectors.stage import STAGE as TOKEN_VECTORS
 
-DATA_STAGES = frozenset({stage.name for stage in (*TEXT_STAGES, BINNING)} - {LANGUAGE_MODEL.name})
-"""Stages that are predicted. Language models, tokenizer and model read a sample or no documents."""
+DATA_STAGES = frozenset(
+    {stage.name for stage in (*TEXT_STAGES, BINNING)}
+    - {stage.name for stage in (LANGUAGE_MODEL, LABELS, CLASSIFIER, TOKEN_VECTORS)}
+)
+"""Stages that are predicted. Language models, rubrics, classifiers, token vectors, tokenizer and
+model read a sample or no documents.
+"""
 
 STORE_REQUESTS = 3
 """Of a part that a stage writes: its file, its record and the look whether it is there."""
@@ -198,7 +207,8 @@ class _Made:
         return self._plain(node, documents, text, max(parts, 1))
 
     def _plain(self, node: Node, documents: float, text_bytes: float, parts: int) -> Work:
-        cost, whose = self._cost(node)
+        of_base = node.stage.name == EMBEDDINGS.name and "tokens" in node.inputs
+        cost, whose = self._cost(node, "base" if of_base else "")
         upstream = [id for id in node.upstream() if id in self.written]
         reads = sum(self.written[id] * cost.reads.get(id.partition("/")[0], 1.0) for id in upstream)
         written = cost.written(documents, text_bytes)

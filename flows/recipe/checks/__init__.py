@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flows.recipe.checks.classifiers import check_classifiers
 from flows.recipe.checks.dedup import check_dedup
+from flows.recipe.checks.embeddings import check_embeddings
 from flows.recipe.checks.evaluation import (
     check_evaluated_models,
     check_evaluation,
@@ -36,7 +38,9 @@ def problems_between(recipe: Recipe) -> list[str]:
         *check_categories(recipe),
         *check_languages(recipe),
         *check_language_models(recipe),
+        *check_classifiers(recipe),
         *check_dedup(recipe),
+        *check_embeddings(recipe),
         *check_searched_benchmarks(recipe),
         *check_tasks_exist(recipe),
         *check_model(recipe),

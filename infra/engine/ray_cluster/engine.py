@@ -14,6 +14,7 @@ from infra.engine.ray_cluster.connection import require_installed
 from infra.engine.ray_cluster.nodes import Probe
 from infra.engine.ray_cluster.pool import Pool
 from infra.engine.window import WINDOW_PER_WORKER, in_order
+from infra.store.directory import Directory
 
 T = TypeVar("T")
 
@@ -30,16 +31,16 @@ class Ray:
 
     Args:
         config: the recipe's engine.
-        store: URL of the run's store, which every node has to reach; "" looks at none.
+        store: of the run, which every node has to reach; None looks at none.
 
     Raises:
         ClusterUnusable: Ray is not installed, or the cluster cannot be used.
     """
 
-    def __init__(self, config: EngineConfig, store: str = "") -> None:
+    def __init__(self, config: EngineConfig, store: Directory | None = None) -> None:
         require_installed()
         self._config = config
-        self._probe = Probe(store) if store else None
+        self._probe = Probe(store) if store is not None else None
         self._pool = Pool(
             config, self._probe, environment_of_workers, [folder for folder in sys.path if folder]
         )

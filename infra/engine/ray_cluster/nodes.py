@@ -10,18 +10,15 @@ import hashlib
 import importlib.metadata
 import platform
 import secrets
-import tempfile
 import time
 import unicodedata
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from infra.engine.launch import BOOTSTRAP
 from infra.engine.libraries import DECIDING
 from infra.stage import StageError
-from infra.store.backends import open_directory
 from infra.store.directory import Directory
 
 _CODE = ("infra", "tasks")
@@ -29,6 +26,12 @@ _ROOT = BOOTSTRAP.parents[3]
 
 PROBES = "runs/.probes"
 """Folder of the store, on the way to which nothing else is looked for."""
+
+_ELSEWHERE = (
+    "it has another folder of that name, or none; put the store on a file system that all nodes "
+    "mount at the same place",
+    "what this machine writes there is not seen from it; does it ask the same server?",
+)
 
 _VISIBLE_S = 10.0
 """How long a file of another machine may take to be seen: NFS keeps for some seconds that a name
@@ -82,41 +85,22 @@ class Probe:
     around. Picklable.
     """
 
-    url: str
+    root: Directory
     token: str = field(default_factory=lambda: secrets.token_hex(8))
-    temporary: str = field(default_factory=tempfile.gettempdir)
 
     @property
     def _folder(self) -> Directory:
-        return open_directory(self.url).child(PROBES)
-
-    @property
-    def _beside(self) -> Path | None:
-        """A file of this machine's temporary folder, where the store is no folder: stages then keep
-        local copies and scratch there, and name them to workers.
-        """
-        local = self._folder.local_root is not None
-        return None if local else Path(self.temporary, f"puna-probe-{self.token}")
+        return self.root.child(PROBES)
 
     def place(self) -> None:
         """Write this machine's file."""
         self._folder.create(self.token, self.token.encode())
-        if self._beside is not None:
-            self._beside.touch()
 
     def answer(self, node: str) -> str:
         """On a node: read this machine's file and write one; what failed, or ""."""
         try:
             if not _seen(self._folder, self.token, self.token.encode()):
-                return (
-                    "it has another folder of that name, or none; put the store on a file system "
-                    "that all nodes mount at the same place"
-                )
-            if self._beside is not None and not self._beside.exists():
-                return (
-                    "it is another machine, and workers on other machines need a store in a folder "
-                    "that all of them mount"
-                )
+                return _ELSEWHERE[self.root.local_root is None]
             self._folder.create(f"{self.token}-{node}", node.encode())
         except Exception as error:  # a file system, or a service and its credentials
             return f"{type(error).__name__}: {error}".partition("\n")[0]
@@ -128,15 +112,13 @@ class Probe:
             answer = "what it writes there is not seen here"
         if answer:
             raise StageError(
-                f"node {host} of the Ray cluster cannot use store {self.url}: {answer}"
+                f"node {host} of the Ray cluster cannot use store {self.root.url}: {answer}"
             )
 
     def remove(self) -> None:
         """Remove all files."""
         for name in self._folder.files(self.token):
             self._folder.remove(name)
-        if self._beside is not None:
-            self._beside.unlink(missing_ok=True)
 
 
 def _seen(folder: Directory, name: str, content: bytes) -> bool:

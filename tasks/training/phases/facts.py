@@ -37,6 +37,8 @@ class BinFacts:
     """Of each bin."""
     loss_tokens: int | None = None
     """Positions with a target, of all bins together."""
+    repeats: int = 1
+    """Copies of the most repeated document."""
 
 
 Bins = Mapping[tuple[str, int], BinFacts]
@@ -73,7 +75,11 @@ class PhaseFacts:
     epochs: dict[str, float] = field(default_factory=dict)
     """Times that the phase takes a category's rows."""
     epochs_total: dict[str, float] = field(default_factory=dict)
-    """The same since the data was restarted, which `max_epochs` limits."""
+    """The same since the data was restarted."""
+    readings: dict[str, float] = field(default_factory=dict)
+    """Times that the most repeated document of a category was read by then, where any is repeated:
+    what `max_epochs` limits; it is `epochs_total` where none is.
+    """
     loss_tokens: dict[str, int] = field(default_factory=dict)
     """Loss-bearing tokens by category, from their share in the bins."""
     plan: TrainingPlan | None = None
@@ -216,16 +222,19 @@ def _with_data(
     )
     rows = {category: sum(own[category]) for category in drawing}
     limits = {c: epochs_limit(section.max_epochs_of(phase), c) for c in drawing}
+    copies = {category: bins[category, length].repeats for category in drawing}
     allowed = [
-        max(0, row_limit(rows[c], limits[c]) - before)
+        max(0, row_limit(rows[c], limits[c], copies[c]) - before)
         for c, before in zip(drawing, taken, strict=True)
     ]
     warnings = []
     if exceeded := beyond(quota, plan.rows, allowed):
         category, wanted = drawing[exceeded[0]], exceeded[1] + taken[exceeded[0]]
+        epochs, most = wanted / rows[category], copies[category]
+        read = f", documents that are there {most} times {epochs * most:.2f} times" * (most > 1)
         warnings.append(
             f"training.phases: {phase.name!r} takes {category} up to "
-            f"{wanted / rows[category]:.2f} epochs ({wanted:,} of its {rows[category]:,} rows), "
+            f"{epochs:.2f} epochs ({wanted:,} of its {rows[category]:,} rows){read}, "
             f"and max_epochs is {limits[category]:g}, so it will stop before its first step; lower "
             "its share, shorten the phase, raise max_epochs, or add data"
         )
@@ -238,6 +247,11 @@ def _with_data(
         drawn=dict(zip(drawing, drawn, strict=True)),
         epochs={c: count / rows[c] for c, _, count in by_category},
         epochs_total={c: (before + count) / rows[c] for c, before, count in by_category},
+        readings={
+            c: (before + count) / rows[c] * copies[c]
+            for c, before, count in by_category
+            if copies[c] > 1
+        },
         loss_tokens={
             c: round(Fraction(count * targeted, rows[c]))
             for c, _, count in by_category

@@ -66,8 +66,9 @@ class TrainingSection(Parameters):
     schedule: ScheduleSection = ScheduleSection()
     max_epochs: MaxEpochs = pydantic.Field(
         default=DEFAULT_EPOCHS,
-        description="times that a category's rows may be taken, over all phases that continue the "
-        "data: a number, or category -> number (`*`: those not named)",
+        description="times that a document may be read, over all phases that continue the data, "
+        "a sampling curve's copies counted: a number, or category -> number (`*`: those not "
+        "named)",
     )
     precision: PrecisionField = "fp32"
     document_mask: DocumentMask = True

@@ -145,9 +145,12 @@ class BucketQuota:
         ]
 
 
-def row_limit(rows: int, epochs: float) -> int:
-    """Rows that `epochs` epochs of `rows` rows allow; a row that was begun counts."""
-    return math.ceil(Fraction(str(epochs)) * rows)
+def row_limit(rows: int, epochs: float, repeats: int = 1) -> int:
+    """Rows that may be taken of a category that has `rows` rows, so that no document is read more
+    than `epochs` times; a row that was begun counts. `repeats`: how often the most repeated one is
+    in these rows.
+    """
+    return math.ceil(Fraction(str(epochs)) * rows / repeats)
 
 
 def beyond(quota: Quota, rows: int, allowed: Sequence[int]) -> tuple[int, int] | None:

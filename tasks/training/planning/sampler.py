@@ -93,6 +93,8 @@ class Sampler:
         bins: category -> rows of each of its bins.
         mixture: the plan's mixture; a category with a share must have rows.
         taken: rows per category that earlier phases took (`data: continue`); empty starts over.
+        repeats: category -> copies of its most repeated document in the bins, where more than one;
+            `max_epochs` limits how often a document is read, copies counted.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class Sampler:
         seed: int,
         max_epochs: MaxEpochs = DEFAULT_EPOCHS,
         taken: Mapping[str, int] | None = None,
+        repeats: Mapping[str, int] | None = None,
     ) -> None:
         self.categories = sorted(bins) if mixture == "buckets" else sorted(mixture)
         for category in self.categories:
@@ -115,8 +118,9 @@ class Sampler:
                 )
         self._bins = [list(bins[category]) for category in self.categories]
         self._rows = [sum(rows) for rows in self._bins]
+        self._repeats = dict(repeats or {})
         self._limits = [
-            row_limit(rows, epochs_limit(max_epochs, category))
+            row_limit(rows, epochs_limit(max_epochs, category), self._repeats.get(category, 1))
             for category, rows in zip(self.categories, self._rows, strict=True)
         ]
         self._seed, self._max_epochs = seed, max_epochs
@@ -150,9 +154,16 @@ class Sampler:
 
     def _refuse(self, c: int, wanted: int) -> None:
         category = self.categories[c]
+        epochs, copies = wanted / self._rows[c], self._repeats.get(category, 1)
+        counted = (
+            f"{epochs:.2f} epochs"
+            if copies == 1
+            else f"{epochs:.2f} passes, in which documents that are there {copies} times are read "
+            f"{epochs * copies:.2f} times"
+        )
         raise DataExhausted(
             f"category {category!r} has {self._rows[c]:,} rows; up to the end of this "
-            f"phase {wanted:,} are needed, that is {wanted / self._rows[c]:.2f} epochs, and "
+            f"phase {wanted:,} are needed, that is {counted}, and "
             f"max_epochs is {epochs_limit(self._max_epochs, category):g}. Lower its share, shorten "
             "the phase, raise training.max_epochs, or add data"
         )
@@ -200,6 +211,18 @@ class Sampler:
         return {
             category: taken[category] / rows
             for category, rows in zip(self.categories, self._rows, strict=True)
+        }
+
+    @property
+    def readings(self) -> dict[str, float]:
+        """Times that the most repeated document of each category was read since then, where any is
+        repeated: what `max_epochs` limits.
+        """
+        epochs = self.epochs
+        return {
+            category: epochs[category] * copies
+            for category, copies in sorted(self._repeats.items())
+            if copies > 1 and category in epochs
         }
 
     def restore(self, rows: int, drawn: Mapping[str, int]) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from infra.context import copies
 from infra.remote import objects
 from infra.remote.access import Access
 from infra.remote.cache import local_copy
 from infra.remote.errors import Changed, Denied, NoSuchObject, RemoteError
+from infra.remote.held import held
+from infra.remote.holding import folder_of_process
 from infra.remote.ranges import read_range
 from tests.loopback.s3 import LoopbackS3, s3_server
 from tests.loopback.s3_proxy import Answer, Proxy, before
@@ -133,12 +134,11 @@ def test_all_of_them_are_listed_and_none_leaves_its_folder(
 ) -> None:
     pins = objects.expand("s3://odd/o/", access)
     assert {pin.path for pin in pins} == {f"s3://odd/o/{key}" for key in KEYS}
-    folder = tmp_path / "deep" / "folder"
-    found = copies(pins, folder, access)
-    assert len({pin.path for pin in found}) == len(KEYS)
-    for pin, local in zip(pins, found, strict=True):
-        assert folder in Path(local.path).resolve().parents
-        assert Path(local.path).read_bytes() == BODY + pin.path.split("/", 3)[3].encode()
+    found = [held(pin, access) for pin in pins]
+    assert len({str(path) for path in found}) == len(KEYS)
+    for pin, path in zip(pins, found, strict=True):
+        assert folder_of_process(access) in path.resolve().parents
+        assert path.read_bytes() == BODY + pin.path.split("/", 3)[3].encode()
 
 
 def test_an_object_named_as_a_folder_is_no_silent_loss(s3: LoopbackS3, access: Access) -> None:

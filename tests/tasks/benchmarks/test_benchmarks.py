@@ -205,6 +205,19 @@ def test_every_real_benchmark_is_read_completely(real_data: Path) -> None:
         assert all(item.answer is not None for item in items if item.choices), format
 
 
+@pytest.mark.real
+def test_cmmlu_is_the_same_from_the_hubs_archive(real_data: Path, tmp_path: Path) -> None:
+    folder, packed = real_data / "benchmarks/cmmlu", tmp_path / "cmmlu_v1_0_1.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in sorted(folder.glob("*/*.csv")):
+            archive.write(path, path.relative_to(folder))
+    for split in ("test", "dev"):
+        stated = {} if split == "test" else {"split": split}
+        loose = sorted((folder / split).glob("*.csv"))
+        files = BenchmarkFiles(format="cmmlu", paths=("q",), **stated)
+        assert read_items("b", files, [packed]) == read_items("b", files, loose)
+
+
 def test_prompts_have_the_harness_layout_and_leave_braces_alone() -> None:
     zh = Benchmark(format="multiple-choice", paths=("q",), language="zh")
     item = Item("b", "1", "{options}是？", ("甲", "乙"), 1)

@@ -66,7 +66,8 @@ def write_meta(folder: Path, shards: int = 2, **parameters: Any) -> Path:
         part = {name: _split(name, tensor, shards)[number] for name, tensor in whole.items()}
         torch.save(part, folder / f"consolidated.{number:02d}.pth")
     stated = {"dim": DIM, "multiple_of": 8, "n_heads": HEADS, "n_kv_heads": KV_HEADS}
-    stated |= {"n_layers": LAYERS, "norm_eps": 1e-5, "vocab_size": -1, **parameters}
+    stated |= {"n_layers": LAYERS, "norm_eps": 1e-5, "vocab_size": -1, "ffn_dim_multiplier": 0.5}
+    stated |= parameters
     (folder / "params.json").write_text(json.dumps(stated))
     names = [*sorted(path.name for path in folder.glob("*.pth")), "params.json"]
     sums = [hashlib.md5((folder / name).read_bytes()).hexdigest() for name in names]
@@ -142,6 +143,7 @@ def test_positions_are_those_of_the_generation(
         ({"n_heads": 3}, "3 heads .* do not divide dim 16"),
         ({"vocab_size": 32_000}, "states a vocabulary of 32,000"),
         ({"use_scaled_rope": True}, "use_scaled_rope"),
+        ({"multiple_of": 256}, r"are 24 wide, but params.json \(.*\) calls for 256"),
     ],
 )
 def test_parameters_that_the_shards_deny_are_refused(

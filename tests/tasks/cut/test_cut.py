@@ -159,6 +159,7 @@ def test_the_first_failed_check_is_the_reason_and_the_ledger_has_all(
             "perplexity": 3,
             "decontaminate": 2,
             "category": 2,
+            "classifier": 2,
         }
     ]
     assert built.statistics["contaminated"] == {"web": {"cmmlu": 2, "mmlu": 1}}
@@ -335,7 +336,7 @@ def test_golden_output(tmp_path: Path) -> None:
     built = run_stage(
         STAGE, CutParameters(sources={"web": KEEP, "more": KEEP}), given.inputs, tmp_path=tmp_path
     )
-    assert (STAGE.version, content_digest(built)) == (2, "9d6993e83f9c3368")
+    assert (STAGE.version, content_digest(built)) == (3, "72ebc04f3f574011")
 
 
 def test_an_earlier_cut_calibrates_the_languages_it_knows(tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ def test_tokenizer_and_model_read_prompt_and_text_as_tokenized(tmp_path: Path) -
     file = tmp_path / "web" / "part-0.jsonl"
     file.parent.mkdir()
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    texts = training_texts({1: [TextFile(str(file), "web", "web", False)]}, 10_000)
+    texts = training_texts({1: [TextFile(file, "web", "web", False)]}, 10_000)
     assert list(texts[1]) == ["Q A", "plain", "B"]
 
     pairs = tmp_path / "pairs.parquet"

@@ -88,8 +88,7 @@ def test_the_same_files_are_the_same_unit_and_score_the_same(
     assert 55 < pretrained["pieces_known_to_lm"] <= pretrained["pieces"] == 60
     texts = made_up(5, seed=1)
     one, two = (
-        Scorer(ModelFiles(str(each.path("sp.model")), str(each.path("lm.arpa"))))
-        for each in (trained, found)
+        Scorer(ModelFiles(each.path("sp.model"), each.path("lm.arpa"))) for each in (trained, found)
     )
     assert one.perplexities(texts) == two.perplexities(texts)
 

@@ -45,7 +45,7 @@ def train(folder: Path, language: str, texts: Sequence[str], **parameters: int) 
 
 
 def files(model: Artifact) -> ModelFiles:
-    return ModelFiles(str(model.path("sp.model")), str(model.path("lm.arpa")))
+    return ModelFiles(model.path("sp.model"), model.path("lm.arpa"))
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_a_model_that_keeps_spaces_counts_words_as_cc_net_does(tmp_path: Path) -
     corpus = Corpus()
     corpus.add(segmenter.encode(texts, out_type=str))
     estimate(corpus, 3).write_arpa(tmp_path / "lm.arpa")
-    found = Scorer(ModelFiles(str(tmp_path / "sp.model"), str(tmp_path / "lm.arpa")))
+    found = Scorer(ModelFiles(tmp_path / "sp.model", tmp_path / "lm.arpa"))
     reference = Reference(tmp_path / "sp.model", tmp_path / "lm.arpa")
     mixed = [*texts[:20], "\u3000", "a\u2003b\xa0c", *AWKWARD]
     assert found.perplexities(mixed) == [reference(text) for text in mixed]

@@ -124,6 +124,7 @@ def test_lines_are_exactly_the_contract(tmp_path: Path) -> None:
         "documents": 1,
         "bytes": 4,
         "characters": 4,
+        "copies": 1,
     }
 
 

@@ -104,7 +104,7 @@ def test_a_tokenizer_artifact_may_be_the_base(tmp_path: Path) -> None:
 def numbered(path: Path, count: int, source: str) -> TextFile:
     """A file of `count` documents, each the number of its line."""
     path.write_text("".join(json.dumps({"target": str(i)}) + "\n" for i in range(count)))
-    return TextFile(str(path), source, "web-zh", False)
+    return TextFile(path, source, "web-zh", False)
 
 
 def test_sampling_reads_an_even_share_of_every_weight(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_only_the_named_categories_are_learned_from(tmp_path: Path) -> None:
 
 def test_files_to_learn_from() -> None:
     files = [
-        TextFile("", *which)
+        TextFile(Path(), *which)
         for which in (
             ("a", "zh", False),
             ("a", "en", False),

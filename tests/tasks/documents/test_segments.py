@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from infra.stage import StageError
-from tasks.dedup.segments import SegmentWriter, count, gathered, segments
+from infra.store.backends import open_directory
+from infra.store.exchange import Exchange
+from tasks.documents.segments import SegmentWriter, bucket_of, count, gathered, segments
 
 RECORD = np.dtype([("size", "<u4"), ("number", "<u2")])
 BUCKETS = 5
@@ -19,7 +21,8 @@ BUCKETS = 5
 def test_a_bucket_has_its_records_and_values_from_all_blocks(tmp_path: Path, blocks: int) -> None:
     rng = random.Random(blocks)
     expected: dict[int, list[tuple[int, list[int]]]] = {bucket: [] for bucket in range(BUCKETS)}
-    with SegmentWriter(tmp_path / "0", BUCKETS) as writer:
+    exchange = Exchange(open_directory(str(tmp_path)))
+    with SegmentWriter(exchange, "0", BUCKETS) as writer:
         for block in range(blocks):
             buckets = sorted(rng.choices([0, 1, 4], k=rng.randint(0, 20)))
             sets = [[rng.randrange(2**32) for _ in range(rng.randint(0, 3))] for _ in buckets]
@@ -33,7 +36,8 @@ def test_a_bucket_has_its_records_and_values_from_all_blocks(tmp_path: Path, blo
                 expected[bucket].append((block, set_))
     for bucket in range(BUCKETS):
         read = []
-        for records, values in segments(tmp_path / "0", bucket, RECORD):
+        wanted = bucket_of(["0"], bucket)
+        for records, values in segments(exchange, wanted, RECORD):
             ends = np.cumsum(records["size"])[:-1]
             read += zip(
                 records["number"].tolist(),
@@ -41,17 +45,18 @@ def test_a_bucket_has_its_records_and_values_from_all_blocks(tmp_path: Path, blo
                 strict=True,
             )
         assert read == expected[bucket]
-        assert (
-            count(tmp_path / "0", bucket)
-            == len(read)
-            == len(gathered([tmp_path / "0"], bucket, RECORD))
-        )
+        found = gathered(exchange, wanted, RECORD)
+        assert count(exchange, wanted, RECORD) == len(read) == len(found)
+    every = gathered(exchange, [("0", 0, BUCKETS)], RECORD)
+    assert len(every) == sum(map(len, expected.values()))
 
 
 def test_a_truncated_file_is_an_error(tmp_path: Path) -> None:
-    with SegmentWriter(tmp_path / "0", 1) as writer:
+    exchange = Exchange(open_directory(str(tmp_path)))
+    with SegmentWriter(exchange, "0", 1) as writer:
         writer.append(np.zeros(9, np.int64), np.zeros(9, RECORD))
-    file = tmp_path / "0" / "records.bin"
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(StageError, match=r"records.bin ends before record 9: .* --force dedup"):
-        list(segments(tmp_path / "0", 0, RECORD))
+    assert count(exchange, bucket_of(["0"], 0), RECORD) == 9
+    file = tmp_path / "0"
+    file.write_bytes(file.read_bytes()[:20])
+    with pytest.raises(StageError, match=r"0 ends before byte \d+: .* --force"):
+        list(segments(exchange, bucket_of(["0"], 0), RECORD))

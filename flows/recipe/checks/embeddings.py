@@ -1,0 +1,24 @@
+"""Checks of vectors: what makes them is there, and something has text for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flows.recipe.sections import Recipe
+
+
+def check_embeddings(recipe: Recipe) -> list[str]:
+    """Vectors of the base need one."""
+    section = recipe.embeddings
+    if section is None:
+        return []
+    problems = []
+    if section.of_base and (recipe.model is None or recipe.model.base is None):
+        problems.append(
+            "embeddings.model: is base, but the recipe has no model.base; state one, or name an "
+            "encoder here"
+        )
+    if not recipe.embedded():
+        problems.append("embeddings: no source has a category, so no document gets a vector")
+    return problems

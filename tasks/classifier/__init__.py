@@ -1,0 +1,1 @@
+"""Quality classifiers: trained on labels or on two kinds of sources, calibrated, and measured."""

@@ -1,0 +1,1 @@
+"""Elections among duplicates: parts, order, fates, clusters and gates, of whatever finds pairs."""

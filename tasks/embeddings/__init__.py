@@ -1,0 +1,1 @@
+"""Embeddings: a vector for every document, by which stages tell what is about the same."""

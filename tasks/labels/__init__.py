@@ -1,0 +1,1 @@
+"""Labels: a rubric asked of a chat model over a sample of documents."""

@@ -1,0 +1,74 @@
+"""Margins by a fastText classifier.
+
+As in `tasks.langid.identify`, the C++ object is asked: fastText 0.9.3's Python `predict` raises on
+NumPy 2.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import fasttext
+import numpy as np
+import numpy.typing as npt
+
+from infra.stage import StageError
+from tasks.scorers.meta import ScorerMeta
+from tasks.scorers.prepare import prepare
+
+MODEL_FILE = "model.bin"
+PREFIX = "__label__"
+
+_ADDED = 1e-5
+"""fastText returns each probability plus this, which keeps its logarithm finite."""
+
+_LEAST = 1e-7
+
+
+@functools.lru_cache(maxsize=4)
+def load(path: str) -> Any:
+    """Load a fastText model once per process; StageError unless it is a classifier."""
+    try:
+        model = fasttext.FastText._FastText(path).f
+    except (ValueError, MemoryError) as error:
+        raise StageError(
+            f"{path} is not a readable fastText model ({error}); download it again, or use another"
+        ) from error
+    arguments = model.getArgs()
+    if arguments.model.name != "supervised":
+        raise StageError(
+            f"{path} is a fastText model of kind {arguments.model.name!r}; a classifier is a "
+            "supervised one"
+        )
+    return model
+
+
+def labels_of(path: Path) -> tuple[str, ...]:
+    """The labels of a model, without fastText's prefix."""
+    labels, _ = load(str(path)).getLabels("strict")
+    return tuple(label.removeprefix(PREFIX) for label in labels)
+
+
+def margins(path: str, meta: ScorerMeta, texts: Sequence[str]) -> npt.NDArray[np.float64]:
+    """log(p / (1 - p)) of `meta.label` for each text; NaN for one without a word that the model
+    knows. With `output: value`, p itself.
+    """
+    model = load(path)
+    label = PREFIX + meta.label
+    found = np.full(len(texts), np.nan)
+    for row, text in enumerate(texts):
+        line = prepare(text, meta.preparation, meta.max_characters)
+        predicted = model.predict(f"{line}\n", -1, 0.0, "strict") if line else ()
+        if not predicted:
+            continue
+        good = sum(p for p, name in predicted if name == label)
+        if meta.output == "value":
+            found[row] = min(max(good - _ADDED, 0.0), 1.0)
+        else:
+            others = sum(p - _ADDED for p, name in predicted if name != label)
+            found[row] = math.log(max(good - _ADDED, _LEAST)) - math.log(max(others, _LEAST))
+    return found

@@ -1,0 +1,1 @@
+"""Token vectors: a base's input embeddings, weighted so that their sums tell documents apart."""
