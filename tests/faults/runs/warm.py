@@ -157,7 +157,8 @@ def start(
     `events`. Without `prefect`, the run's walk and stages are the same, and no flow runs are kept.
     """
     folder.mkdir(parents=True)
-    (folder / "events").touch()
+    for name in ("stdout", "stderr", "events"):
+        (folder / name).touch()
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
