@@ -67,6 +67,10 @@ def planned(recipe: Path, *overrides: str) -> Prepared:
             "mixture.from: artifact:r/training/one@latest is no mixture; write "
             "artifact:RECIPE/mixture/NAME@TAG",
         ),
+        (
+            ["training.phases.one.mixture={from: main, beside: {forum: 0.7, code: 0.6}}"],
+            "training.phases.one.mixture.beside: shares sum to 1.3, more than 1; lower one",
+        ),
         (["select.heldout=null"], "mixtures.main.targets: proxies are scored by held-out text"),
         (["mixtures.main.targets={wbe: 1}"], "mixtures.main.targets: 'wbe' is not in this recipe"),
         (["mixtures.main.categories=[web]"], "a mixture has two categories or more"),
