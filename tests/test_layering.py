@@ -144,6 +144,8 @@ BARE_NODE = {
     "safetensors",
     "pydantic",
     "yaml",
+    "fsspec",  # which torch needs
+    "filelock",  # so too
 }
 
 
