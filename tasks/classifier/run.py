@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from infra.context import Context
@@ -34,8 +33,8 @@ def run(context: Context) -> Outcome:
     if parameters.model is not None:
         from tasks.classifier.taken_over import Taken, take_over
 
-        pins = context.local_pins("model")
-        files = tuple((pin.name, Path(pin.path)) for pin in pins)
+        names = [pin.name for pin in context.pins["model"]]
+        files = tuple(zip(names, context.files("model"), strict=True))
         return Outcome(
             context.map(take_over, {"model": Taken(context.name, parameters, files)})["model"]
         )

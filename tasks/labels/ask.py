@@ -7,9 +7,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from infra.context import Context
+from infra.remote.held import common_folder
 from infra.stage import StageError
 from infra.store import Shard
 from tasks.documents.sampling import sample_hash
@@ -150,10 +152,10 @@ def _ask(
         return
     if not missing or context.answers is None:
         return
-    folder = model_folder(context)
+    folder, inside = model_folder(context)
     shards = {
         f"ask.{turn}.{missing[at].key[:16]}": LocalWork(
-            folder, tuple(missing[at : at + SHARD_REQUESTS]), Answers(context.answers)
+            folder, inside, tuple(missing[at : at + SHARD_REQUESTS]), Answers(context.answers)
         )
         for at in range(0, len(missing), SHARD_REQUESTS)
     }
@@ -166,23 +168,23 @@ def _ask(
 
 @dataclass(frozen=True)
 class LocalWork:
-    """Requests to a model in a local folder."""
+    """Requests to a model, which is in `inside` of `folder`."""
 
-    folder: str
+    folder: Path
+    inside: str
     requests: tuple[Request, ...]
     answers: Answers
 
 
 def ask_here(work: LocalWork, shard: Shard) -> dict[str, Any]:
     """Ask a model that runs in this process, and keep its answers; returns refusals."""
-    from pathlib import Path
-
     from tasks.labels import local_model
 
     step, problems = local_model.BATCH, {}
     for start in range(0, len(work.requests), step):
         some = work.requests[start : start + step]
-        for request, answer in zip(some, local_model.ask_all(Path(work.folder), some), strict=True):
+        answers = local_model.ask_all(work.folder / work.inside, some)
+        for request, answer in zip(some, answers, strict=True):
             if answer.problem:
                 problems[request.key] = answer.problem
             else:
@@ -190,15 +192,14 @@ def ask_here(work: LocalWork, shard: Shard) -> dict[str, Any]:
     return {"problems": problems}
 
 
-def model_folder(context: Context) -> str:
-    """The folder that holds the pinned files of a model."""
-    from pathlib import Path
-
-    pins = context.local_pins("model")
-    config = [Path(pin.path) for pin in pins if pin.name.rpartition("/")[2] == "config.json"]
+def model_folder(context: Context) -> tuple[Path, str]:
+    """The folder of the pinned files of a model, and where in it the model is."""
+    folder = context.folder("model", common_folder)
+    config = [path for path in folder.rglob("config.json") if path.is_file()]
     if not config:
         raise StageError(
             f"labels/{context.name}: {context.parameters.model} has no config.json; name the "
             "folder of a chat model"
         )
-    return str(min(config, key=lambda path: len(path.parts)).parent)
+    inside = min(config, key=lambda path: len(path.parts)).parent
+    return folder, str(inside.relative_to(folder))
