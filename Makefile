@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo world recipes pages test browser duty setup lint bench claims forest fuzz hostile audit ranks peers old-transformers lmplz docs clean
+.PHONY: demo world recipes pages test browser duty setup lint bench claims mixture forest fuzz hostile audit ranks peers old-transformers lmplz docs clean
 
 demo: $(READY)
 	@$(BIN)/python configs/demo/generate.py build/demo/world
@@ -84,6 +84,9 @@ hostile: $(READY)  # hostile inputs by hand: how each ends, in what time and mem
 
 claims: $(READY)  # claims of the literature at small scale, over three seeds (an hour of one core; resumable)
 	@$(BIN)/python tests/benchmarks/claims/run.py --write docs/claims.md
+
+mixture: $(READY)  # a mixture search on real text, what it predicts, its choice against others (an hour of two cores; resumable)
+	@$(BIN)/python tests/benchmarks/mixture/run.py --write docs/mixture.md
 
 ranks: $(READY)  # several ranks against one process, and 60 kills of ranks (20 minutes)
 	@$(BIN)/python tests/benchmarks/check_ranks.py

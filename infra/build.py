@@ -25,7 +25,7 @@ from infra.remote.access import Access
 from infra.secrets import without_secrets
 from infra.stage import Outcome, Parameters, Pin, Stage, StageError
 from infra.store.artifact import Artifact
-from infra.store.damage import blaming_inputs, refuse_shortened
+from infra.store.damage import blaming_inputs, refuse_shortened, unwritten
 from infra.store.identity import library_versions, outputs_digest, source_digest
 from infra.store.lease import lease
 from infra.store.store import Store
@@ -94,7 +94,8 @@ def build(
                 store.root.child("answers"),
             )
             started = time.time()
-            outcome = stage.load()(context)
+            with unwritten(id, inputs, pins):
+                outcome = stage.load()(context)
             _check_ledger(id, outcome.ledger)
             return store.commit(
                 attempt, stage, name, version, _manifest(order, context, outcome, started, run)

@@ -111,7 +111,8 @@ class Pin:
 
     `sha256` is "" for a remote object whose content has not been read; `etag` is then what its
     server identifies it by (an ETag, or the time of its last change), "" where its name alone does.
-    `bytes` is `UNKNOWN_BYTES` where no listing states the size.
+    `bytes` is `UNKNOWN_BYTES` where no listing states the size. `modified_ns` is when a local file
+    was last written, 0 where that is not known; it tells a change, and is no part of what a pin is.
     """
 
     path: str
@@ -119,6 +120,7 @@ class Pin:
     sha256: str
     bytes: int
     etag: str = ""
+    modified_ns: int = field(default=0, compare=False)
 
     @property
     def identity(self) -> str:
@@ -132,6 +134,7 @@ class Pin:
     def to_json(self) -> dict[str, JSON]:
         """The pin as manifests hold it; local files have no `etag`."""
         found = dict(vars(self))
+        del found["modified_ns"]
         if not self.etag:
             del found["etag"]
         return found

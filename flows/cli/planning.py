@@ -72,6 +72,7 @@ def plan(
     from flows.planning.phase_text import training_json, training_lines
     from flows.planning.prepare import prepare
     from flows.planning.reading import readings
+    from flows.planning.searching import search_lines
 
     request = read_request(recipe, set_, store, only, from_stage, until_stage, force, pin)
     with refusals():
@@ -97,6 +98,8 @@ def plan(
             found["from"] = origin.identity
         if scaled is not None:
             found["scale"] = scaled.to_json()
+        if prepared.searches:
+            found["mixtures"] = [one.to_json() for one in prepared.searches]
         found |= training_json(prepared.phases, prepared.predicted, prepared.unpredicted)
         put(json.dumps(found, ensure_ascii=False))
         return
@@ -114,6 +117,8 @@ def plan(
     for line in asking.in_lines(questions):
         console.print(line, soft_wrap=True, highlight=False)
     for line in origin_in_words(prepared.recipe, prepared.plan):
+        console.print(line, soft_wrap=True, highlight=False)
+    for line in search_lines(list(prepared.searches)):
         console.print(line, soft_wrap=True, highlight=False)
     for line in training_lines(prepared.phases, prepared.predicted, prepared.unpredicted):
         console.print(line, soft_wrap=True, highlight=False)

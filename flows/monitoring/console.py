@@ -24,6 +24,7 @@ from rich.text import Text
 
 from flows.monitoring.listener import Listener
 from flows.monitoring.score_table import PLAIN_WIDTH
+from flows.monitoring.stage_rows import together
 from flows.planning.plan import Plan, Step
 from infra.context import WARNING
 from infra.store import Artifact
@@ -183,18 +184,23 @@ def stage_table(stages: list[dict[str, Any]], expected: Mapping[str, float] | No
         "unresolved": "yellow",
         "skipped": "dim",
     }
-    for row in stages:
-        seconds, id = row.get("seconds"), f"{row['stage']}/{row['name']}"
-        about = (expected or {}).get(id)
-        foreseen = "" if about is None else f"≈ {about:,.{0 if about >= 10 else 1}f}"
+    about = expected or {}
+    known = [{"expected": about.get(f"{row['stage']}/{row['name']}"), **row} for row in stages]
+    for row in together(known):
+        seconds, more = row.get("seconds"), row["count"]
+        foreseen = _foreseen(row["expected"]) if more == 1 else ""
         table.add_row(
-            id,
+            f"{row['stage']}/{row['name']}",
             Text(row["result"], colours[row["result"]]),
-            row["version"] or "?",
+            f"{more} of them" if more > 1 else row["version"] or "?",
             f"{seconds:.1f}" if seconds is not None else foreseen,
             row["why"],
         )
     return table
+
+
+def _foreseen(seconds: float | None) -> str:
+    return "" if seconds is None else f"≈ {seconds:,.{0 if seconds >= 10 else 1}f}"
 
 
 def scale_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

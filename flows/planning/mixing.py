@@ -132,15 +132,20 @@ def _given(section: MixtureSection) -> str | ArtifactReference | None:
     return f"{MIXTURE.name}/{mixture_name(section.given)}"
 
 
+def shares_id(mixture: FromMixture) -> str:
+    """The node with the shares of a search, of this recipe or another."""
+    if not is_artifact(mixture.origin):
+        return f"{SHARES.name}/{mixture_name(mixture.origin)}"
+    reference = ArtifactReference.parse(mixture.origin)
+    return f"{SHARES.name}/{reference.recipe}.{reference.name}"
+
+
 def shares_of(mixture: Mixture, graph: Graph) -> str | None:
     """The node whose shares a phase draws by; added where another recipe made the mixture."""
     if not isinstance(mixture, FromMixture):
         return None
-    if not is_artifact(mixture.origin):
-        return f"{SHARES.name}/{mixture_name(mixture.origin)}"
-    reference = ArtifactReference.parse(mixture.origin)
-    name = f"{reference.recipe}.{reference.name}"
-    id = f"{SHARES.name}/{name}"
-    if id not in graph.nodes:
-        graph.add(SHARES, name, SharesParameters(), mixture=reference)
+    id = shares_id(mixture)
+    if id not in graph.nodes and is_artifact(mixture.origin):
+        reference = ArtifactReference.parse(mixture.origin)
+        graph.add(SHARES, id.partition("/")[2], SharesParameters(), mixture=reference)
     return id

@@ -134,7 +134,11 @@ def _mixture(facts: PhaseFacts) -> str:
     if isinstance(start, str) or isinstance(end, str) or start is None or end is None:
         drawn = f" (rows: {_named(facts.drawn)})" if facts.drawn else ""
         return f"buckets{drawn}"
-    return ", ".join(f"{name} {_moving(_share(start[name]), _share(end[name]))}" for name in start)
+    assumed = f" (assumed: {facts.assumed})" if facts.assumed else ""
+    shares = ", ".join(
+        f"{name} {_moving(_share(start[name]), _share(end[name]))}" for name in start
+    )
+    return shares + assumed
 
 
 def _prediction_lines(phase: PhasePrediction, hardware: Hardware | None) -> Iterator[str]:

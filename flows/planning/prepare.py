@@ -21,6 +21,7 @@ from flows.planning.reading import notes
 from flows.planning.refusals import refuse_by_base, refuse_by_config
 from flows.planning.request import RunRequest
 from flows.planning.resolve import NO_WEIGHTS, SUITE, Earlier, Pins, Unresolved, resolve
+from flows.planning.searching import SearchFacts, search_facts
 from flows.planning.selecting import stated_pins
 from flows.planning.wiring import stages
 from flows.recipe.file import RecipeError
@@ -59,6 +60,8 @@ class Prepared:
     """Why nothing is predicted."""
     doubts: tuple[str, ...] = ()
     """What is probably not meant in the files that the recipe names."""
+    searches: tuple[SearchFacts, ...] = ()
+    """What the searches for a mixture come to."""
     turn: Turn | None = None
     """Where a recipe with a loop stands; if nothing is new, the plan is empty."""
 
@@ -170,6 +173,7 @@ def prepare(request: RunRequest, *, made: bool = False) -> Prepared:
         predicted,
         why,
         tuple(doubts),
+        tuple(search_facts(recipe, plan)),
         turn,
     )
 

@@ -110,7 +110,7 @@ class Digests:
             known = [*stamp, sha256_file(path)]
             self._known[str(path)] = known
             self._changed = True
-        return Pin(str(path), name, str(known[2]), status.st_size)
+        return Pin(str(path), name, str(known[2]), status.st_size, modified_ns=status.st_mtime_ns)
 
     def save(self) -> None:
         """Write the cache if it changed. If that fails, the next plan is slower, but not wrong."""

@@ -50,48 +50,33 @@ def proxies_of(recipe: Recipe, name: str) -> Iterator[ProxyPlan]:
             raise ValueError(f"{where}.{error}") from None
         for draw, mixture in enumerate(section.mixtures(categories, group)):
             proxy = proxy_name(name, group, draw)
-            node = _training(training, section, group, proxy, mixture, length)
+            alone = proxy_section(training, section, group, proxy, mixture)
+            node = alone.node(proxy, length).model_copy(update={"proxy": True})
             seeds = {"seed": seed_of(section.seed, group, draw)}
             yield ProxyPlan(proxy, shape.model_copy(update=seeds), node.model_copy(update=seeds))
 
 
-def _training(
-    training: TrainingSection,
-    section: MixtureSection,
-    group: int,
-    name: str,
-    mixture: Mixture,
-    length: int,
-) -> TrainingParameters:
-    """One phase of a proxy: as the recipe trains, but for what the search states itself."""
+def proxy_section(
+    training: TrainingSection, section: MixtureSection, group: int, name: str, mixture: Mixture
+) -> TrainingSection:
+    """A section of one phase: as the recipe trains, but for what the search states itself."""
     models = section.proxies[group]
-    batch = section.batch or training.batch or training.batch_of(training.phases[0])
+    phase = PhaseSection(name="proxy", tokens=models.tokens, mixture=mixture)
     schedule = section.schedule or training.schedule
-    phase = PhaseSection.model_construct(
-        **{
-            **PhaseSection(name="proxy", tokens=models.tokens).model_dump(),
-            "name": name,
-            "tokens": models.tokens,
-            "mixture": mixture,
-        }
-    )
-    alone = TrainingSection.model_construct(
-        **{
-            **{key: getattr(training, key) for key in type(training).model_fields},
+    optimizer = section.optimizer or training.optimizer
+    return training.model_copy(
+        update={
             "origin": None,
             "adapter": None,
-            "phases": (phase,),
-            "batch": batch,
-            "optimizer": (section.optimizer or training.optimizer).model_copy(
-                update={"lr": models.lr} if models.lr else {}
-            ),
+            "phases": (phase.model_copy(update={"name": name}),),
+            "batch": section.batch or training.batch or training.batch_of(training.phases[0]),
+            "optimizer": optimizer.model_copy(update={"lr": models.lr} if models.lr else {}),
             "schedule": schedule.model_copy(update={"total": None}),
             "max_epochs": _ANY_EPOCHS,
             "evaluation": None,
             "tracker": "none",
         }
     )
-    return alone.node(name, length).model_copy(update={"proxy": True})
 
 
 def vocabulary_of(recipe: Recipe) -> int | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -91,11 +90,23 @@ def _disk_full(failure: Failure) -> Advice | None:
     if error is None and not failure.says(r"no space left on device|disk quota exceeded"):
         return None
     place = _folder(error.filename if error is not None and error.filename else failure.store)
-    free = f" ({shutil.disk_usage(place).free / 1e9:.1f} GB free in {place})" if place else ""
     store = f" --store {failure.store}" if failure.store else ""
     return Advice(
-        f"the disk is full{free}: make room (puna artifacts gc{store} lists what can go). {AGAIN}"
+        f"{_fullness(place)}: make room (puna artifacts gc{store} lists what can go). {AGAIN}"
     )
+
+
+def _fullness(place: Path | None) -> str:
+    """What a file system lacks: bytes, or inodes, which many small files use up."""
+    if place is None:
+        return "the disk is full"
+    found = os.statvfs(place)
+    if found.f_files and not found.f_favail:
+        return (
+            f"the disk under {place} can hold no more files (no inodes are left of its "
+            f"{found.f_files:,})"
+        )
+    return f"the disk is full ({found.f_bavail * found.f_frsize / 1e9:.1f} GB free in {place})"
 
 
 def _not_permitted(failure: Failure) -> Advice | None:
@@ -152,6 +163,7 @@ def _out_of_memory(failure: Failure) -> Advice | None:
     )
     short = any(isinstance(error, MemoryError) for error in failure.chain()) or failure.says(
         r"out of memory|can't allocate memory|cannot allocate memory|bad_alloc|MemoryError"
+        r"|failed to launch worker thread|can't start new thread"  # a stack is memory too
     )
     if not killed and not short:
         return None

@@ -50,7 +50,10 @@ def conclude(prepared: Prepared, artifacts: Mapping[str, Artifact], run: str) ->
         if artifact.stage == SCORECARD.name
         for reason in artifact.statistics["refused"]
     ]
-    if before != prepared.turn.continues:
+    overtaken = before != prepared.turn.continues
+    if overtaken and before is not None and _is_same(store, before, artifacts):
+        return Verdict(run, before, False, (f"run {before}, beside this one, made the same",))
+    if overtaken:
         reasons.append(
             f"run {before} was promoted while this one ran, so that it lacks what this one does "
             "not build on; run the recipe again"
@@ -59,6 +62,13 @@ def conclude(prepared: Prepared, artifacts: Mapping[str, Artifact], run: str) ->
         return Verdict(run, before, False, tuple(reasons), refused=True)
     promotions.promote(store, recipe, run, artifacts.values())
     return Verdict(run, before, True)
+
+
+def _is_same(store: Store, run: str, artifacts: Mapping[str, Artifact]) -> bool:
+    """Whether another run has just these artifacts."""
+    stages = promotions.run_record(store, run)["stages"]
+    others = {f"{other['stage']}/{other['name']}@{other['version']}" for other in stages}
+    return others == {made.identity for made in artifacts.values()}
 
 
 def settle(store: Store, recipe: str) -> None:

@@ -11,6 +11,7 @@ from flows.running.walk import StepFailed
 from infra.store import Artifact, Store
 from tasks.benchmarks.samples import read_items
 from tasks.benchmarks.scores import sources_of
+from tasks.documents.proposals import is_proxy
 from tasks.report.notes import notes_of
 from tasks.report.scores import changes
 
@@ -59,7 +60,9 @@ class Results:
     def to_json(self, run: str | None, status: str) -> dict[str, Any]:
         """The one object `puna run --json` prints."""
         by_stage: dict[str, list[Artifact]] = {}
-        for artifact in self.artifacts().values():
+        for id, artifact in self.artifacts().items():
+            if is_proxy(id):
+                continue  # told as what a mixture was found by
             by_stage.setdefault(artifact.stage, []).append(artifact)
         scores = {a.name: a.statistics.get("scores", {}) for a in by_stage.get("evaluation", ())}
         items = {a.name: read_items(a) for a in by_stage.get("evaluation", ())}

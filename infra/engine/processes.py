@@ -26,6 +26,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pebble
@@ -81,6 +83,29 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+@dataclass(frozen=True)
+class _Submitted:
+    """An item in a pool."""
+
+    pool: pebble.ProcessPool
+    future: Any
+
+    def result(self) -> Any:
+        """What became of it. Raises `BrokenProcessPool` if the pool broke, also where that forgot
+        the item.
+        """
+        while not concurrent.futures.wait([self.future], timeout=_PARENT_POLL_S).done:
+            if not self.pool.active:
+                concurrent.futures.wait([self.future], timeout=_PARENT_POLL_S)
+                if not self.future.done():
+                    raise BrokenProcessPool
+        return self.future.result()
+
+    def cancel(self) -> None:
+        """Do not begin it."""
+        self.future.cancel()
+
+
 class Processes:
     """The engine that runs shards in a pool of worker processes."""
 
@@ -108,22 +133,50 @@ class Processes:
         self, function: Callable[[Any], T], items: Iterable[Any], *, timeout_s: float | None = None
     ) -> Iterator[T]:
         """See `Engine.map`."""
-        pool = self._started()
-        submit = functools.partial(pool.schedule, function, timeout=timeout_s)
+        submit = functools.partial(self._submit, function, timeout_s)
         return in_order(
             items,
-            lambda item: submit(args=(item,)),
-            lambda item, future: self._result(item, future, submit, timeout_s),
-            WINDOW_PER_WORKER * self.workers,
+            submit,
+            lambda item, submitted: self._result(item, submitted, submit, timeout_s),
+            lambda: WINDOW_PER_WORKER * self.workers,
         )
 
+    def _submit(
+        self, function: Callable[[Any], T], timeout_s: float | None, item: Any
+    ) -> _Submitted:
+        """Give an item to the pool, or to a new one where that broke."""
+        pool = self._started()
+        try:
+            return _Submitted(pool, pool.schedule(function, args=(item,), timeout=timeout_s))
+        except RuntimeError:
+            if pool.active:
+                raise
+        self._give_up(pool)
+        pool = self._started()
+        return _Submitted(pool, pool.schedule(function, args=(item,), timeout=timeout_s))
+
+    def _give_up(self, pool: pebble.ProcessPool) -> None:
+        """End a pool that broke, as pebble's does where a worker dies that has nothing to do."""
+        with self._lock:
+            first = self._pool is pool
+            self._pool = None if first else self._pool
+        if first:  # else another thread has ended it
+            pool.stop()
+            pool.join()
+
     def _result(
-        self, item: Any, future: Any, submit: Callable[..., Any], timeout_s: float | None
+        self,
+        item: Any,
+        submitted: _Submitted,
+        submit: Callable[[Any], _Submitted],
+        timeout_s: float | None,
     ) -> Any:
         """The result of an item, which is submitted again while it has tries left."""
         for tries_left in range(self._retries, -1, -1):
             try:
-                return future.result()
+                return submitted.result()
+            except BrokenProcessPool:
+                failure = "was lost with others, which died while they had nothing to do"
             except concurrent.futures.TimeoutError as error:
                 if not isinstance(error, TimeoutError) or timeout_s is None:
                     raise
@@ -134,7 +187,7 @@ class Processes:
                     "library)"
                 )
             if tries_left:
-                future = submit(args=(item,))
+                submitted = submit(item)
         raise ShardFailed.of(item, failure, self._retries + 1)
 
     def of_stage(self, stage: str) -> Processes:

@@ -21,7 +21,7 @@ from infra.remote.errors import Stopped
 
 _POLL_S = 0.01
 _MOST_AHEAD_S = 600.0
-"""A turn further ahead than this was left by a clock that has been set back."""
+"""A turn further ahead than this is from before the machine was started."""
 
 
 @contextlib.contextmanager
@@ -57,7 +57,7 @@ def retry_turn(host: str, access: Access) -> float:
     with (_folder(host, access) / "retries").open("a+") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         stream.seek(0)
-        now = time.time()
+        now = time.monotonic()  # of the whole machine, and never set
         turn = now
         with contextlib.suppress(ValueError):  # half a number of a killed process
             turn = max(now, float(stream.read() or 0) + access.retry_interval_s)

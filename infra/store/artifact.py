@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -89,18 +91,21 @@ class Artifact:
             )
         self._refuse_missing([file])
         path = self.data.local(file, known)
-        blame = functools.partial(_blamed, self.identity, f"{self.stage}/{self.name}", file)
-        return path.blaming(blame) if isinstance(path, Held) else path
+        if isinstance(path, Held):
+            return path.blaming(functools.partial(_blamed, self._who(), file))
+        self._refuse_changed([known])
+        return path
 
     def folder(self, prefix: str = "") -> Path:
         """A local folder with the data files (below `prefix`), for readers that need a folder."""
         self._refuse_missing(self.files(prefix))
         known = [out for out in self.manifest.outputs if out.path.startswith(prefix)]
         try:
-            return self.data.local_folder(prefix, known)
+            folder = self.data.local_folder(prefix, known)
         except (FileNotFoundError, Changed) as error:
-            step = f"{self.stage}/{self.name}"
-            raise _blamed(self.identity, step, prefix, error) from None
+            raise _blamed(self._who(), prefix, error) from None
+        self._refuse_changed(known)
+        return folder
 
     def is_whole(self) -> bool:
         """Whether every data file exists with the sha256 in the manifest; reads them all."""
@@ -118,22 +123,44 @@ class Artifact:
         if missing:
             raise self._loss(missing[0], str(root))
 
+    def _refuse_changed(self, files: Sequence[DataFile]) -> None:
+        """Raise `Damaged` if a file on a local disk holds other bytes than its manifest says.
+        Copies from elsewhere were compared when they were made.
+        """
+        from infra.store import damage  # which imports this module
+
+        if self.data.local_root is not None:
+            damage.refuse_changed(self, files)
+
+    def _who(self) -> _Who:
+        return _Who(self.identity, f"{self.stage}/{self.name}", self.store_url)
+
     def _loss(self, file: str, where: str) -> Damaged:
-        return _lost(self.identity, f"{self.stage}/{self.name}", file, where)
+        return _lost(self._who(), file, where)
 
 
-def _blamed(identity: str, step: str, file: str, error: Exception) -> Exception:
+@dataclass(frozen=True)
+class _Who:
+    """What messages say of an artifact, without its manifest: paths that travel hold it."""
+
+    identity: str
+    step: str
+    store: str
+
+
+def _blamed(who: _Who, file: str, error: Exception) -> Exception:
     """What an object is that is gone, or another one."""
     if isinstance(error, Changed):
         return Damaged(
-            f"{identity} is damaged ({str(error).partition(';')[0]}); restore its file, or build "
-            f"it again: puna run RECIPE --force {step}"
+            f"{who.identity} is damaged ({str(error).partition(';')[0]}); restore its file, or "
+            f"build it again: puna run RECIPE --force {who.step}"
         )
-    return _lost(identity, step, file, str(error))
+    return _lost(who, file, str(error))
 
 
-def _lost(identity: str, step: str, file: str, where: str) -> Damaged:
+def _lost(who: _Who, file: str, where: str) -> Damaged:
     return Damaged(
-        f"{identity} has lost its data file {file} (expected in {where}); restore it, or build it "
-        f"again: puna run RECIPE --force {step}"
+        f"{who.identity} has lost its data file {file} (expected in {where}); restore it, or build "
+        f"it again: puna run RECIPE --force {who.step}. "
+        f"To find other damage: puna artifacts verify --store {shlex.quote(who.store)}"
     )

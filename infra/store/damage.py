@@ -1,8 +1,10 @@
 """Damage in the store: files that differ from their manifest, and the failures they cause.
 
-Damaged inputs may cause any error, so they are read again after a failure (`blaming_inputs`). Sizes
-are compared before a stage starts (`refuse_shortened`): that is cheap, and truncated text reads
-without an error.
+A flipped bit in a text reads without an error, and what is made from it would keep its version. So
+a process compares a file's checksum before it first reads it (`refuse_changed`: 1 to 2 GB/s), and a
+stage commits nothing if its inputs were written to while it ran (`unwritten`, by size and time).
+Sizes are compared before a stage starts (`refuse_shortened`). Damage may cause any error, so inputs
+are read again after a failure (`blaming_inputs`).
 """
 
 from __future__ import annotations
@@ -15,14 +17,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.io.files import sha256_file
 from infra.remote.errors import RemoteError
 from infra.remote.locations import is_remote
 from infra.stage import Pin
 from infra.store.artifact import Artifact
 from infra.store.directory import Damaged
+from infra.store.manifest import DataFile
 
 CHECK_LIMIT_S = 120.0
 """Seconds that may be spent on reading the inputs again after a failure."""
+
+CHECKED_AT_ONCE = 64 * 10**9
+"""Bytes that are compared with their checksums before a reader gets them: a minute's reading. Of
+more, which are a phase's bins, only sizes are compared; `puna artifacts verify` reads all.
+"""
 
 MOST_NAMED = 5
 """Damaged files that a message lists after the first."""
@@ -96,11 +105,7 @@ def of_contents(artifact: Artifact, until: float = float("inf")) -> Iterator[Dam
             yield Damage(artifact, name, f"cannot be read ({error.strerror})")
             continue
         if digest != output.sha256:
-            yield Damage(
-                artifact,
-                name,
-                f"has sha256 {digest[:12]}, its manifest says {output.sha256[:12]}",
-            )
+            yield Damage(artifact, name, _other_sha256(digest, output.sha256))
 
 
 def refuse_shortened(what: str, inputs: Iterable[Artifact]) -> None:
@@ -117,6 +122,77 @@ def refuse_shortened(what: str, inputs: Iterable[Artifact]) -> None:
     ]
     if damaged:
         raise Damaged(_sentence(f"{what} cannot be built: its input", damaged))
+
+
+class DamagedInput(Damaged):
+    """A file that was about to be read; `blaming_inputs` adds who reads it, and what else is
+    damaged.
+    """
+
+
+_UNCHANGED: dict[tuple[str, str], tuple[int, int, int]] = {}
+"""(path, sha256) -> size, time and inode of files that this process has found to hold just that."""
+
+
+def refuse_changed(artifact: Artifact, files: Sequence[DataFile]) -> None:
+    """Raise `Damaged` if a file of an artifact on a local disk holds other bytes than its manifest
+    says. Each is read once by a process, unless it is written to in between.
+    """
+    if sum(file.bytes for file in files) > CHECKED_AT_ONCE:
+        return
+    damaged = []
+    for file in files:
+        path = artifact.data.local(file.path)
+        stamp = _stamp(path)
+        if _UNCHANGED.get((str(path), file.sha256)) == stamp:
+            continue
+        found = sha256_file(path)
+        if found == file.sha256:
+            _UNCHANGED[str(path), file.sha256] = stamp
+        else:
+            damaged.append(Damage(artifact, file.path, _other_sha256(found, file.sha256)))
+    if damaged:
+        raise DamagedInput(_sentence("", damaged))
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def _other_sha256(found: str, stated: str) -> str:
+    return f"has sha256 {found[:12]}, its manifest says {stated[:12]}"
+
+
+@contextlib.contextmanager
+def unwritten(what: str, inputs: Sequence[Artifact], pins: Sequence[Pin]) -> Iterator[None]:
+    """Raise `Damaged` after the block if a local file of `inputs` was written to meanwhile, or one
+    of `pins` since the plan was made. Files that are gone were read before.
+    """
+    local = [artifact for artifact in inputs if artifact.data.local_root is not None]
+    before = [(artifact, file, _stamp_of(artifact, file)) for artifact, file in _files(local)]
+    yield
+    written = [
+        Damage(artifact, file, "was written to while it was read")
+        for artifact, file, stamp in before
+        if stamp and (now := _stamp_of(artifact, file)) and now != stamp
+    ]
+    if written:
+        raise Damaged(_sentence(f"{what} is not kept: its input", written))
+    if change := _change_of_pins(pins, gone=False):
+        raise Damaged(f"{what} is not kept, as a file it reads was changed: {change}")
+
+
+def _files(artifacts: Iterable[Artifact]) -> Iterator[tuple[Artifact, str]]:
+    for artifact in artifacts:
+        yield from ((artifact, output.path) for output in artifact.manifest.outputs)
+
+
+def _stamp_of(artifact: Artifact, file: str) -> tuple[int, int, int] | None:
+    try:
+        return _stamp(artifact.data.local(file))
+    except OSError:
+        return None
 
 
 def require_sizes(artifact: Artifact) -> None:
@@ -145,18 +221,14 @@ def blaming_inputs(
     """
     try:
         yield
+    except DamagedInput as error:
+        if damaged := _damaged(inputs):
+            raise Damaged(_sentence(f"{what} cannot be built: its input", damaged)) from error
+        raise
     except (Damaged, RemoteError):  # the network, or what it said, is no damage
         raise
     except Exception as error:
-        until = time.monotonic() + CHECK_LIMIT_S
-        artifacts = list({artifact.identity: artifact for artifact in inputs}.values())
-        damaged: list[Damage] = []
-        with contextlib.suppress(RemoteError):  # the failure itself says more
-            damaged = [damage for artifact in artifacts for damage in of_sizes(artifact)]
-            damaged = damaged or [
-                damage for artifact in artifacts for damage in of_contents(artifact, until)
-            ]
-        if damaged:
+        if damaged := _damaged(inputs):
             reason = _sentence(f"{what} failed because its input", damaged)
             raise Damaged(
                 f"{reason}\nIt failed with: {type(error).__name__}: {_first_line(error)}"
@@ -164,6 +236,17 @@ def blaming_inputs(
         if change := _change_of_pins(pins):
             raise Damaged(f"{what} failed while a file it reads was changed: {change}") from error
         raise
+
+
+def _damaged(inputs: Iterable[Artifact]) -> list[Damage]:
+    """What is damaged among inputs: files of other sizes, else those of other contents."""
+    until = time.monotonic() + CHECK_LIMIT_S
+    artifacts = list({artifact.identity: artifact for artifact in inputs}.values())
+    with contextlib.suppress(RemoteError):  # the failure itself says more
+        return [damage for artifact in artifacts for damage in of_sizes(artifact)] or [
+            damage for artifact in artifacts for damage in of_contents(artifact, until)
+        ]
+    return []
 
 
 def _sentence(begin: str, found: Sequence[Damage]) -> str:
@@ -192,16 +275,20 @@ def _stage(damage: Damage) -> str:
     return f"{damage.artifact.stage}/{damage.artifact.name}"
 
 
-def _change_of_pins(pins: Iterable[Pin]) -> str:
-    """The first pinned file that is missing or has another size, in words; "" if there is none."""
+def _change_of_pins(pins: Iterable[Pin], *, gone: bool = True) -> str:
+    """The first pinned file that was changed since the plan, in words; "" if there is none. `gone`:
+    also one that is missing.
+    """
     for pin in pins:
         if is_remote(pin.path):
             # who fetches it compares it with its pin (`infra.remote.Changed`)
             continue
         path = Path(pin.path)
         try:
-            size = path.stat().st_size
+            size, modified_ns, _ = _stamp(path)
         except OSError as error:
+            if not gone:
+                continue
             return (
                 f"{path} existed when the run was planned and does not now ({error.strerror}); "
                 "put it back"
@@ -210,6 +297,11 @@ def _change_of_pins(pins: Iterable[Pin]) -> str:
             return (
                 f"{path} had {pin.bytes:,} bytes when the run was planned, and has {size:,} now; "
                 "run again once nothing writes to it"
+            )
+        if pin.modified_ns not in (0, modified_ns) and sha256_file(path) != pin.sha256:
+            return (
+                f"{path} holds other bytes than when the run was planned; put it back, or run "
+                "again once nothing writes to it: what it holds now is then read"
             )
     return ""
 

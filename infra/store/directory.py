@@ -152,9 +152,9 @@ class Directory(abc.ABC):
         """Hex sha256 of what the storage holds; `FileNotFoundError` if there is none."""
         return sha256_file(self.local(name))
 
-    def read_json(self, name: str) -> dict[str, Any]:
+    def read_json(self, name: str, remedy: str = "run the recipe again") -> dict[str, Any]:
         """The JSON object in a file; `FileNotFoundError` if there is no file, `Damaged` if it holds
-        anything else.
+        anything else. `remedy`: what to do once the damaged file is removed.
         """
         try:
             value = json.loads(self.read(name))
@@ -170,8 +170,7 @@ class Directory(abc.ABC):
             problem = "not a JSON object"
         if not isinstance(value, dict):
             raise Damaged(
-                f"{self.url}/{name} is damaged ({problem}); remove that file and run the recipe "
-                "again"
+                f"{self.url}/{name} is damaged ({problem}); remove that file and {remedy}"
             )
         return value
 

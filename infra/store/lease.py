@@ -1,8 +1,9 @@
 """An advisory lease, so that two runs do not spend hours on the same version.
 
 Correctness does not depend on it: files are created exclusively, and a second writer of a bitwise
-stage produces the same bytes. A lease is dead when its process is gone (same host) or its heartbeat
-is older than `STALE_S` (another host).
+stage produces the same bytes. A lease is dead when its process is gone (same host), or when its
+heartbeat has not changed for `STALE_S` while this process looked (another host): two hosts' clocks
+differ, and one's own may be set, so that the time that a heartbeat states says little.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from infra.store.directory import Damaged, Directory
 
 HEARTBEAT_S = 20.0
 STALE_S = 90.0
+LONG_AGO_S = 86_400.0
+"""A heartbeat that was a day ago by any clock need not be watched."""
+
 POLL_S = 1.0
 SETTLE_S = 1.0
 """How long another process may take between finding a dead lease and replacing it."""
@@ -31,17 +35,31 @@ SETTLE_S = 1.0
 _LEASE = "lease.json"
 
 
-def _holder(home: Directory) -> dict[str, Any] | None:
-    """The live process that holds the lease, or None."""
-    # a damaged lease counts as none: a live holder rewrites it within seconds
-    with contextlib.suppress(
-        FileNotFoundError, Damaged, KeyError, TypeError, ValueError, OverflowError
-    ):
-        lease = home.read_json(_LEASE)
-        alive = is_alive(lease)
-        if alive or (alive is None and time.time() - lease["heartbeat"] < STALE_S):
-            return lease
-    return None
+class _Watch:
+    """What one waiter has seen of the heartbeats of another host."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[object, float] = (None, 0.0)
+
+    def holder(self, home: Directory) -> dict[str, Any] | None:
+        """The live process that holds the lease, or None."""
+        # a damaged lease counts as none: a live holder rewrites it within seconds
+        with contextlib.suppress(
+            FileNotFoundError, Damaged, KeyError, TypeError, ValueError, OverflowError
+        ):
+            lease = home.read_json(_LEASE)
+            alive = is_alive(lease)
+            if alive or (alive is None and self._beats(lease)):
+                return lease
+        return None
+
+    def _beats(self, lease: dict[str, Any]) -> bool:
+        if time.time() - lease["heartbeat"] > LONG_AGO_S:
+            return False
+        now, beat = time.monotonic(), (lease.get("host"), lease.get("pid"), lease["heartbeat"])
+        if beat != self._seen[0]:
+            self._seen = (beat, now)
+        return now - self._seen[1] < STALE_S
 
 
 @contextlib.contextmanager
@@ -67,7 +85,7 @@ def lease(home: Directory, on_wait: Callable[[dict[str, Any]], None]) -> Iterato
     `on_wait(holder)` once.
     """
     me = process_identity() | {"thread": threading.get_ident()}
-    waiting = False
+    waiting, watch = False, _Watch()
 
     def mine() -> bytes:
         return json.dumps(me | {"heartbeat": time.time()}).encode()
@@ -82,11 +100,11 @@ def lease(home: Directory, on_wait: Callable[[dict[str, Any]], None]) -> Iterato
 
     while True:
         with _alone(home):
-            holder = _holder(home)
+            holder = watch.holder(home)
             if holder is None or {key: holder.get(key) for key in me} == me:
                 if _take(home, me, mine):
                     break
-                holder = _holder(home) or me
+                holder = watch.holder(home) or me
         if not waiting:
             on_wait(holder)
             waiting = True
@@ -98,8 +116,9 @@ def lease(home: Directory, on_wait: Callable[[dict[str, Any]], None]) -> Iterato
     finally:
         stop.set()
         thread.join()
-        # a lease that is left behind ends with its process, or when it is stale
-        with contextlib.suppress(RemoteError):
+        # A lease that is left behind ends with its process, or when it is stale: what was built is
+        # not lost with it, nor is the error hidden that ends the block.
+        with contextlib.suppress(OSError, RemoteError):
             home.impatient().remove_file(_LEASE)
 
 
@@ -115,5 +134,5 @@ def _take(home: Directory, me: dict[str, Any], mine: Callable[[], bytes]) -> boo
         return True
     home.replace(_LEASE, mine())
     time.sleep(SETTLE_S)
-    holder = _holder(home)
+    holder = _Watch().holder(home)
     return holder is not None and {key: holder.get(key) for key in me} == me

@@ -8,8 +8,10 @@ URL.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +71,8 @@ class Store:
     def make(self) -> None:
         """Make the folder of a local store: one that cannot be written is refused before any work.
 
-        Raises `StoreUnusable`, or `NotExclusive` for storage that can lose a write.
+        Raises `StoreUnusable`, `OSError` for a full disk, or `NotExclusive` for storage that can
+        lose a write.
         """
         self.root.make_store()
         local = self.root.local_root
@@ -78,6 +81,8 @@ class Store:
         try:
             local.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
             raise StoreUnusable(
                 f"{local} cannot be created ({error.strerror}); name a folder you may write to"
             ) from None
@@ -93,14 +98,18 @@ class Store:
     def find(self, stage: str, name: str, version: str) -> Artifact | None:
         """The committed artifact, or None."""
         home = self.home(stage, name, version)
+        remedy = (
+            f"run the recipe again with --force {stage}/{name}: the stage is rebuilt from the "
+            "finished shards that are left. To find other damage: puna artifacts verify --store "
+            f"{shlex.quote(self.root.url)}"
+        )
         try:
-            manifest = Manifest(home.read_json(MANIFEST))
+            manifest = Manifest(home.read_json(MANIFEST, remedy))
         except FileNotFoundError:
             return None
         if problem := manifest.damage():
             raise Damaged(
-                f"{home.url}/{MANIFEST} is damaged ({problem}); remove that file and run the "
-                "recipe again: the stage is rebuilt from the finished shards that are left"
+                f"{home.url}/{MANIFEST} is damaged ({problem}); remove that file and {remedy}"
             )
         return Artifact(stage, name, version, home, manifest)
 

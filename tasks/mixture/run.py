@@ -35,6 +35,10 @@ def run(context: Context) -> Outcome:
         {
             "headline": headline(found),
             **{key: found[key] for key in ("shares", "predicted", "law", "errors", "notes", "at")},
+            "proxy_seconds": sum(
+                artifact.manifest.seconds
+                for artifact in (*context.many("proxies"), *context.many("scores"))
+            ),
             "proxies": len(found["proxies"]),
             "left_out": sum(bool(proxy["left_out"]) for proxy in found["proxies"]),
         }

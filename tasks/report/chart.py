@@ -30,13 +30,14 @@ PLANNED = 5
 
 @dataclass(frozen=True)
 class Line:
-    """A line, or with `area` a filled outline down to the axis."""
+    """A line; with `area` a filled outline down to the axis, with `scatter` its points alone."""
 
     name: str
     colour: int
     points: Points
     dashed: bool = False
     area: bool = False
+    scatter: bool = False
 
 
 @dataclass(frozen=True)
@@ -259,6 +260,9 @@ def _path(line: Line, across: Axis, up: Axis) -> Path:
     places = [(1000 * across.place(x), 1000 * (1 - up.place(y))) for x, y in thinned(line.points)]
     if line.area:
         places = [(places[0][0], 1000), *places, (places[-1][0], 1000)]
+    if line.scatter:
+        dots = "".join(f"M{left:.1f} {top:.1f}h0" for left, top in places)
+        return Path(line.name, line.colour, "", dashed=False, area=False, dots=dots)
     path = "M" + "L".join(f"{left:.1f} {top:.1f}" for left, top in places)
     few = [] if line.area or line.dashed or len(places) > MOST_DOTS else places
     dots = "".join(f"M{left:.1f} {top:.1f}h0" for left, top in few)
@@ -273,6 +277,9 @@ def _in_words(line: Line) -> str:
             number(last)
         )
     name = f"{line.name} " if line.name else ""
+    if line.scatter:
+        ends_of = f"from ({first:.4g}, {begins:.4g}) to ({last:.4g}, {ends:.4g})"
+        return f"{name}{len(line.points)} points {ends_of}"
     if len(line.points) == 1:
         return f"{name}{begins:.4g} at {number(first)}"
     return f"{name}from {begins:.4g} at {number(first)} to {ends:.4g} at {number(last)}"

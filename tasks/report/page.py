@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from infra.quantities import counted
-from tasks.report import documents, head, models, origin, quality, scorecard, scores, training
+from tasks.report import (
+    documents,
+    head,
+    mixtures,
+    models,
+    origin,
+    quality,
+    scorecard,
+    scores,
+    training,
+)
 from tasks.report.blocks import Section
 from tasks.report.draw import Top, draw
 from tasks.report.notes import Inputs
@@ -42,6 +52,7 @@ def page(
         models.tokenizer(numbers),
         models.model(numbers),
         models.bins(numbers),
+        mixtures.mixtures(numbers),
         training.training(training.Records.of(phases), statistics_of),
         origin.lineage(inputs),
         origin.environment(inputs),

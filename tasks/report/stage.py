@@ -25,7 +25,7 @@ class ReportParameters(Parameters):
 
 STAGE = Stage(
     "report",
-    version=8,
+    version=9,
     parameters=ReportParameters,
     run="tasks.report.run:run",
     summary="one HTML page from manifests",

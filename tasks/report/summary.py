@@ -55,6 +55,13 @@ def summary(inputs: Inputs) -> dict[str, Any]:
         "tokenizer_report": tokenizer_report(inputs),
         "model": next((artifact.statistics for artifact in inputs.get("model", ())), {}),
         "bins": {artifact.name: artifact.statistics for artifact in inputs.get("binning", ())},
+        "mixtures": {
+            artifact.name: {
+                **json.loads(artifact.path("fit.json").read_text(encoding="utf-8")),
+                "proxy_seconds": artifact.statistics["proxy_seconds"],
+            }
+            for artifact in inputs.get("mixture", ())
+        },
         "phases": {
             artifact.name: {k: v for k, v in artifact.statistics.items() if k not in TIMINGS}
             for artifact in inputs.get("training", ())

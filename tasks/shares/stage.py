@@ -21,4 +21,5 @@ STAGE = Stage(
     summary="the shares of a mixture alone, which phases read",
     inputs=(Role("mixture", ("mixture",)),),
     outputs=(Output("shares.json", "category -> share; they sum to 1"),),
+    bitwise=False,  # as the search that they come from
 )

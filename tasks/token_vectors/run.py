@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
 from infra.context import Context
-from infra.io.files import replacing
 from infra.stage import Outcome, StageError
 from infra.store import Shard
+from infra.store.exchange import Exchange
 from tasks.checkpoints.base import folder_of, naming, open_base, read_base_tokenizer
 from tasks.checkpoints.tokenizer_files import size_of
 from tasks.checkpoints.weights import StoredTensor, read_tensors
 from tasks.documents.annotate import AlignedPart, parts, through_edits
 from tasks.documents.bags import Bags, add_tokens
 from tasks.documents.edits import COLUMN as EDITS_COLUMN
+from tasks.documents.footers import rows_of
 from tasks.documents.ordering import drawn
 from tasks.documents.records import records
 from tasks.token_vectors.stage import TokenVectorsParameters
@@ -37,12 +37,13 @@ _USE = b"puna-tokens"
 
 @dataclass(frozen=True)
 class Counted:
-    """Tokenize the documents of a part that are in the sample, and keep their ids in scratch."""
+    """Tokenize the documents of a part that are in the sample, and keep their ids as `file`."""
 
     part: AlignedPart
     fraction: float
     tokenizer: Path
-    file: Path
+    files: Exchange
+    file: str
 
 
 def run(context: Context) -> Outcome:
@@ -52,8 +53,7 @@ def run(context: Context) -> Outcome:
         given, name = artifact.folder("checkpoint"), artifact.identity
     else:
         given, name = context.folder("model", folder_of), str(parameters.model)
-    scratch = context.scratch()
-    folder = open_base(given, scratch)
+    folder = open_base(given, context.scratch())
     with naming(given, folder):
         tokenizer = read_base_tokenizer(folder).tokenizer
         embeddings = _input_embeddings(folder)
@@ -63,22 +63,22 @@ def run(context: Context) -> Outcome:
             f"the tokenizer in {given} has {rows:,} tokens, but the input embeddings "
             f"{embeddings.shape[0]:,} rows; give a base whose tokenizer belongs to it"
         )
-    tokenizer_file = scratch / "tokenizer.json"
-    with replacing(tokenizer_file) as path:
+    files = context.exchange
+    with files.create("tokenizer.json") as path:
         tokenizer.save(str(path))
+    tokenizer_file = files.path("tokenizer.json")
     found = _parts(context)
-    total = sum(pq.read_metadata(part.files[0][0]).num_rows for part in found)
+    total = sum(rows_of([part.files[0][0] for part in found]))
     fraction = min(1.0, parameters.sample / max(total, 1))
     work = {
         f"count.{part.source}.{Path(part.name).stem}": Counted(
-            part, fraction, tokenizer_file, scratch / f"{part.source}.{Path(part.name).stem}.npz"
+            part, fraction, tokenizer_file, files, f"{part.source}.{Path(part.name).stem}.npz"
         )
         for part in found
     }
     counted = context.map(count_tokens, work)
-    write = functools.partial(
-        write_table, parameters, embeddings, tokenizer_file, [item.file for item in work.values()]
-    )
+    samples = [files.path(item.file) for item in work.values()]
+    write = functools.partial(write_table, parameters, embeddings, tokenizer_file, samples)
     written = context.map(write, {"table": None}, here=True)["table"]
     documents = sum(int(result["documents"]) for result in counted.values())
     tokens = sum(int(result["tokens"]) for result in counted.values())
@@ -107,7 +107,7 @@ def count_tokens(work: Counted, shard: Shard) -> dict[str, Any]:
     for texts in _sampled(work):
         ids += tokenizer.tokens(texts)
     starts = np.cumsum([0, *map(len, ids)])
-    with replacing(work.file) as path, path.open("wb") as stream:
+    with work.files.create(work.file) as path, path.open("wb") as stream:
         np.savez(stream, ids=np.concatenate([np.empty(0, np.int64), *ids]), starts=starts)
     return {"documents": len(ids), "tokens": int(starts[-1])}
 

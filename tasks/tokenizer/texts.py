@@ -71,9 +71,7 @@ def training_texts(
     chosen: Mapping[int, Sequence[TextFile]], limit_bytes: int
 ) -> dict[int, Iterator[str]]:
     """Weight -> texts of its files, evenly thinned to about `limit_bytes` in all."""
-    total = max(
-        1, sum(Path(file.path).stat().st_size for files in chosen.values() for file in files)
-    )
+    total = max(1, sum(file.path.stat().st_size for files in chosen.values() for file in files))
     share = min(limit_bytes, total), total
     return {weight: _evenly(files, *share) for weight, files in chosen.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -84,12 +85,65 @@ def to_run(path: Path, folder: Path) -> list[str]:
     return [step.id for step in prepared.plan.to_run()]
 
 
-def test_a_phase_draws_by_what_the_search_proposes(tmp_path: Path) -> None:
+def test_a_phase_draws_by_what_the_search_proposes_and_a_rerun_repeats_what_is_missing(
+    tmp_path: Path,
+) -> None:
     path = recipe(tmp_path)
+    first = prepare(RunRequest.of(path, store=str(tmp_path / "store")))
+    assert first.phases[0].assumed == "equal shares, until main is made"
+    run(path, tmp_path, until="training/proxy~main~0-03")
+    left = to_run(path, tmp_path)
+    assert "training/proxy~main~0-03" not in left
+    assert {id for id in left if id.startswith("training/proxy")} == {
+        f"training/proxy~main~0-0{number}" for number in (0, 1, 2, 4)
+    }
     made = run(path, tmp_path)
+    found = json.loads(made["mixture/main"].path("fit.json").read_text())
     shares = made["shares/main"].statistics["shares"]
-    drawn = made["training/one"].statistics["rows"]
     assert sum(shares.values()) == pytest.approx(1)
-    for category, rows in drawn.items():
+    assert len(found["proxies"]) == 5 and not found["proxies"][0]["left_out"]
+    for category, rows in made["training/one"].statistics["rows"].items():
         assert abs(rows - 16 * shares[category]) <= 1
     assert to_run(path, tmp_path) == []
+    page = made["report/mixing"].records.read("report.html").decode()
+    assert "proposed" in page and "proxy~main" not in page.split("Laws, and the proxies")[0]
+
+    # another limit searches again with the same proxies; shares that stay change no phase
+    main = search(categories=["en", "zh"], shares={"en": {"max": shares["en"]}})
+    again = recipe(tmp_path, mixtures={"main": main})
+    assert set(to_run(again, tmp_path)) >= {"mixture/main", "shares/main"}
+    assert not [id for id in to_run(again, tmp_path) if "proxy" in id]
+    remade = run(again, tmp_path)
+    if remade["shares/main"].statistics["shares"] == shares:
+        assert remade["training/one"].version == made["training/one"].version
+
+    # more draws train those alone
+    more = search(categories=["en", "zh"])
+    more["proxies"] = [{**more["proxies"][0], "draws": 6}]
+    left = to_run(recipe(tmp_path, mixtures={"main": more}), tmp_path)
+    assert [id for id in left if id.startswith("training/proxy")] == ["training/proxy~main~0-05"]
+
+    # a source that is added keeps the ratios of the others, and trains its own proxies alone
+    names = ("en", "zh", "digits")
+    both = {
+        "main": search(categories=["en", "zh"]),
+        "next": search(
+            given="main",
+            search=["digits"],
+            proxies=[{"create": SHAPE, "tokens": "16 rows", "draws": 4}],
+        ),
+    }
+    phase = {"name": "one", "tokens": "16 rows", "mixture": {"from": "mixture/next"}}
+    training = {"batch": "4 rows", "optimizer": {"lr": 1e-2}, "phases": [phase]}
+    added = recipe(tmp_path, names, mixtures=both, training=training)
+    before = {id: artifact.version for id, artifact in made.items() if "proxy~" in id}
+    made = run(added, tmp_path)
+    assert {id: made[id].version for id in before} == before  # what they read holds the same
+    assert len([id for id in made if id.startswith("training/proxy~next")]) == 4
+    with_digits = made["shares/next"].statistics["shares"]
+    assert with_digits["digits"] > 0
+    old = with_digits["en"] + with_digits["zh"]
+    assert with_digits["en"] / old == pytest.approx(shares["en"], abs=0.01)
+    told = json.loads(made["mixture/next"].path("fit.json").read_text())["proxies"]
+    assert len(told) == 9  # those of `main` are fitted too
+    assert made["training/one"].statistics["rows"]["digits"] > 0

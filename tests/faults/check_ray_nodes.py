@@ -86,11 +86,11 @@ class Check:
         self.done.add(order.stage.name)
         pool: Any = self.engine._pool
         workers = self._workers()
-        head = self.nodes.head_node(pool._ray)
+        head = self.nodes.head_node(pool.cluster.ray)
         second = next(worker for worker in workers if worker.node != head)
         pool._workers.sort(key=lambda worker: worker.node == head)  # it gets the first shard
         asked = second.actor.run.remote(pickle.dumps(operator.call), pickle.dumps(os.getpid))
-        os.kill(result_of(pool._ray.get(asked)), signal.SIGSTOP)
+        os.kill(result_of(pool.cluster.ray.get(asked)), signal.SIGSTOP)
         before, started = len(self.lost), time.monotonic()
 
         def kill() -> None:
@@ -218,7 +218,8 @@ def build_all(check: Check, request: RunRequest, recipe: str) -> Mapping[str, Ar
 
     settle = functools.partial(results.settle, prepared.store)
     walk(prepared.plan, one, built, settle=settle, side_by_side=1)
-    return {f"{recipe}/{id}": artifact for id, artifact in built.items()}
+    found = {id: built.get(id) or step.artifact for id, step in prepared.plan.steps.items()}
+    return {f"{recipe}/{id}": artifact for id, artifact in found.items() if artifact is not None}
 
 
 if __name__ == "__main__":

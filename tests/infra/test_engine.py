@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.forkserver
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from infra.engine import EngineConfig, ShardFailed, start
@@ -69,6 +71,26 @@ def test_a_dead_worker_fails_the_stage_and_the_pool_lives_on(
     with pytest.raises(ShardFailed, match=r"part-00001 died \(exit code 7"):
         run_stage(TOY, ToyParameters(die=(1,)), tmp_path=tmp_path, engine=processes)
     assert len(run_stage(TOY, ToyParameters(), tmp_path=tmp_path, engine=processes).files()) == 3
+
+
+def _kill_the_others(own: int) -> int:
+    """`kill -9` of the workers beside this one, which have nothing to do."""
+    siblings = psutil.Process().parent().children()
+    for other in siblings:
+        if other.pid != os.getpid():
+            other.kill()
+    return own
+
+
+def test_a_worker_that_dies_idle_breaks_nothing() -> None:
+    with start(EngineConfig(kind="processes", workers=2)) as engine:
+        assert list(engine.map(_square, range(4))) == [0, 1, 4, 9]
+        server = psutil.Process(multiprocessing.forkserver._forkserver._forkserver_pid)  # type: ignore[attr-defined]
+        for worker in server.children():
+            worker.kill()
+        time.sleep(0.5)  # the pool notices that its idle workers are gone
+        assert list(engine.map(_square, range(4))) == [0, 1, 4, 9]
+        assert list(engine.map(_kill_the_others, range(3))) == [0, 1, 2]
 
 
 def test_a_hanging_shard_is_killed_at_its_deadline(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from infra.stage import StageError
 from infra.store import Artifact, ArtifactMissing, Damaged, NotDeterministic, Store, operations
 from infra.store.backends import open_directory
 from infra.store.identity import canonical, version_of
-from infra.store.lease import _holder, lease
+from infra.store.lease import _Watch, lease
 from infra.store.store import StoreUnusable
 from tests.stage_harness import data_digests, run_stage
 from tests.toy import TOY, ToyParameters
@@ -250,8 +250,9 @@ def test_a_lease_has_one_holder_though_all_ask_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("infra.store.lease.POLL_S", 0.01)
+    asked = _Watch.holder
     monkeypatch.setattr(
-        "infra.store.lease._holder", lambda home, asked=_holder: (asked(home), time.sleep(0.01))[0]
+        _Watch, "holder", lambda watch, home: (asked(watch, home), time.sleep(0.01))[0]
     )
     home, all_there, inside, most = (
         open_directory(str(tmp_path / "v")),
@@ -271,6 +272,36 @@ def test_a_lease_has_one_holder_though_all_ask_at_once(
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(hold, range(6)))
     assert most == [1] and not home.exists("lease.json")
+
+
+@pytest.mark.parametrize("apart_s", [0.0, -3600.0, 3600.0])
+def test_a_lease_of_another_host_holds_while_it_beats_whatever_the_clocks_say(
+    apart_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their clock, or ours since it was set, is an hour off; the holder dies after six beats."""
+    monkeypatch.setattr("infra.store.lease.POLL_S", 0.01)
+    monkeypatch.setattr("infra.store.lease.STALE_S", 0.5)
+    home = open_directory(str(tmp_path / "v"))
+    other = {"host": "another", "pid": 1, "started": "1", "thread": 0}
+    beats: list[float] = []
+
+    def beat() -> None:
+        while len(beats) < 6:
+            held = other | {"heartbeat": time.time() + apart_s}
+            home.replace("lease.json", json.dumps(held).encode())
+            beats.append(time.monotonic())
+            time.sleep(0.2)
+
+    holder = threading.Thread(target=beat)
+    holder.start()
+    while not beats:
+        time.sleep(0.01)
+    waited: list[dict[str, object]] = []
+    with lease(home, waited.append):
+        taken = time.monotonic()
+    holder.join()
+    assert len(beats) == 6 and [found["host"] for found in waited] == ["another"]
+    assert 0.4 < taken - beats[-1] < 10
 
 
 def test_two_processes_build_one_artifact(tmp_path: Path) -> None:

@@ -98,8 +98,8 @@ def s3_server() -> Iterator[LoopbackS3]:
 
 
 @contextlib.contextmanager
-def bucket_server(folder: Path) -> Iterator[LoopbackS3]:
-    """As `s3_server`, with localbucket's server over a folder."""
+def bucket_server(folder: Path, port: int = 0) -> Iterator[LoopbackS3]:
+    """As `s3_server`, with localbucket's server over a folder, at a free port or the one given."""
     requests: collections.Counter[str] = collections.Counter()
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -112,7 +112,7 @@ def bucket_server(folder: Path) -> Iterator[LoopbackS3]:
             super()._dispatch(action)
 
     logging.getLogger("localbucket").setLevel(logging.ERROR)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

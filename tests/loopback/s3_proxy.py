@@ -46,14 +46,14 @@ class Proxy:
 
 
 @contextlib.contextmanager
-def before(endpoint: str) -> Iterator[Proxy]:
-    """A proxy before the S3 at that address."""
+def before(endpoint: str, port: int = 0) -> Iterator[Proxy]:
+    """A proxy before the S3 at that address, at a free port or the one given."""
     shared = Proxy()
 
     class Handler(_Handler):
         proxy, upstream = shared, endpoint
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
     server.handle_error = lambda *_: None  # type: ignore[method-assign]
     shared.address = f"http://127.0.0.1:{server.server_address[1]}"

@@ -48,6 +48,11 @@ def _check_named(recipe: Recipe) -> Iterator[str]:
         if isinstance(phase.mixture, FromMixture):
             where = f"training.phases.{phase.name}.mixture.from"
             yield from _check_reference(where, phase.mixture.origin, list(recipe.mixtures))
+            if (fixed := sum(phase.mixture.beside.values())) > 1:
+                yield (
+                    f"training.phases.{phase.name}.mixture.beside: shares sum to {fixed:g}, more "
+                    "than 1; lower one"
+                )
     before: list[str] = []
     for name, section in recipe.mixtures.items():
         if section.given is not None:

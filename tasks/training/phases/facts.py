@@ -68,6 +68,8 @@ class PhaseFacts:
     """Tokens, at the phase's end."""
     mixture_start: dict[str, float] | Literal["buckets"] | None = None
     mixture_end: dict[str, float] | Literal["buckets"] | None = None
+    assumed: str = ""
+    """What the mixture is where a search has not proposed it yet; "" where it is known."""
     drawn: dict[str, int] = field(default_factory=dict)
     """Rows of the phase by category; to a row, where the phase is long."""
     epochs: dict[str, float] = field(default_factory=dict)

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -41,6 +42,16 @@ BUG = "this is a bug in puna or in a library"
 GOES_ON = "once this is fixed, a run continues at training/one"
 
 
+def test_a_disk_without_inodes_is_not_called_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = SimpleNamespace(f_files=1000, f_favail=0, f_bavail=1 << 20, f_frsize=4096)
+    monkeypatch.setattr(os, "statvfs", lambda place: found)
+    said = advise(Failure(os_error(errno.ENOSPC, str(tmp_path / "a" / "b")), "cut/main")).action
+    assert said.startswith(f"the disk under {tmp_path} can hold no more files (no inodes are left")
+    assert "make room" in said and AGAIN in said
+
+
 @pytest.mark.parametrize(
     ("error", "action", "again", "traceback"),
     [
@@ -54,6 +65,12 @@ GOES_ON = "once this is fixed, a run continues at training/one"
         (ZeroDivisionError(), BUG, False, True),
         (os_error(errno.ENOSPC), "the disk is full", True, False),
         (os_error(errno.EDQUOT), "the disk is full", True, False),
+        (
+            RuntimeError("Unknown error: Failed to launch worker thread: Resource temporarily un"),
+            "training/one ran out of memory: lower training.micro_batch",
+            True,
+            False,
+        ),
         (
             RuntimeError("Write failed: No space left on device (os error 28)"),
             "the disk is full",
