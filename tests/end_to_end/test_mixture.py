@@ -40,10 +40,12 @@ def search(**changes: Any) -> dict[str, Any]:
     return {"proxies": proxies, "law": "linear", "level": 0.8, "resamples": 20} | changes
 
 
-def recipe(folder: Path, names: tuple[str, ...] = ("en", "zh"), **sections: Any) -> Path:
-    """Write the recipe beside its texts."""
-    for number, name in enumerate(("en", "zh", "digits")):
-        rng = random.Random(number)
+def recipe(
+    folder: Path, names: tuple[str, ...] = ("en", "zh"), digits: int = 2, **sections: Any
+) -> Path:
+    """Write the recipe beside its texts; `digits`: the seed of one of them."""
+    for name, seed in (("en", 0), ("zh", 1), ("digits", digits)):
+        rng = random.Random(seed)
         texts = [
             " ".join(str(rng.randrange(10**6)) for _ in range(60))
             if name == "digits"
@@ -108,14 +110,15 @@ def test_a_phase_draws_by_what_the_search_proposes_and_a_rerun_repeats_what_is_m
     page = made["report/mixing"].records.read("report.html").decode()
     assert "proposed" in page and "proxy~main" not in page.split("Laws, and the proxies")[0]
 
-    # another limit searches again with the same proxies; shares that stay change no phase
-    main = search(categories=["en", "zh"], shares={"en": {"max": shares["en"]}})
+    # other resamples search again with the same proxies; shares that stay change no phase
+    main = search(categories=["en", "zh"], resamples=21)
     again = recipe(tmp_path, mixtures={"main": main})
     assert set(to_run(again, tmp_path)) >= {"mixture/main", "shares/main"}
     assert not [id for id in to_run(again, tmp_path) if "proxy" in id]
     remade = run(again, tmp_path)
-    if remade["shares/main"].statistics["shares"] == shares:
-        assert remade["training/one"].version == made["training/one"].version
+    assert remade["shares/main"].statistics["shares"] == shares
+    assert remade["shares/main"].version != made["shares/main"].version
+    assert remade["training/one"].version == made["training/one"].version
 
     # more draws train those alone
     more = search(categories=["en", "zh"])
@@ -147,3 +150,17 @@ def test_a_phase_draws_by_what_the_search_proposes_and_a_rerun_repeats_what_is_m
     told = json.loads(made["mixture/next"].path("fit.json").read_text())["proxies"]
     assert len(told) == 9  # those of `main` are fitted too
     assert made["training/one"].statistics["rows"]["digits"] > 0
+
+    # a source that has changed is searched beside what the earlier search found, which stays
+    given = "artifact:mixing/mixture/next@latest"
+    again = search(given=given, search=["digits"], proxies=both["next"]["proxies"])
+    phase["mixture"] = {"from": "again"}
+    changed = recipe(tmp_path, names, 3, mixtures={"again": again}, training=training)
+    left = [id for id in to_run(changed, tmp_path) if id.startswith("training/proxy")]
+    assert left == [f"training/proxy~again~0-0{number}" for number in range(4)]
+    made = run(changed, tmp_path)
+    told = json.loads(made["mixture/again"].path("fit.json").read_text())["proxies"]
+    columns = {column for proxy in told for column in proxy["shares"]}
+    assert len(told) == 13 and len([c for c in columns if c.startswith("digits@")]) == 2
+    found = made["shares/again"].statistics["shares"]
+    assert found["en"] / (found["en"] + found["zh"]) == pytest.approx(shares["en"], abs=0.01)
