@@ -29,6 +29,7 @@ from infra.stage import Stage
 from infra.store import Artifact
 from tests.end_to_end.direct import run_direct
 from tests.end_to_end.world import write_recipe, write_world
+from tests.tasks.langid.fasttext_file import write_classifier
 
 FILE = Path(__file__).with_name("golden.json")
 RECORD = "python -m tests.golden --record"
@@ -53,7 +54,12 @@ LIBRARIES = (
 GROWN = """\
 extends: small.yaml
 name: grown
-sources: {crawl: {line_dedup: {minimum_characters: 4}, pii: {}}}
+sources:
+  crawl:
+    line_dedup: {minimum_characters: 4}
+    pii: {}
+    classifiers: {craft: {keep: {curve: {0: drop, 20: 1, 60: 1.5, 80: 3}}, unscored: keep}}
+classifiers: {craft: {model: craft.bin}}
 decontaminate: {action: passage}
 tokenizer:
   train: null
@@ -100,6 +106,9 @@ def build_all(folder: Path) -> dict[str, Artifact]:
     """
     write_world(folder / "world", pages=32)
     write_recipe(folder / "world")
+    write_classifier(
+        folder / "world" / "craft.bin", {"hq": "pottery silk honey paper", "lq": "iron salt wool"}
+    )
     (folder / "world" / "grown.yaml").write_text(GROWN, encoding="utf-8")
     inline, found = EngineConfig(kind="inline", cpu_threads=1), {}
     for recipe, only in {"small": ("model",), "grown": GROWN_ONLY}.items():
