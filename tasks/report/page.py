@@ -37,6 +37,7 @@ def page(
         documents.removed(numbers),
         documents.languages(numbers),
         documents.duplicates(numbers),
+        documents.semantic(numbers),
         documents.contamination(numbers),
         models.tokenizer(numbers),
         models.model(numbers),
