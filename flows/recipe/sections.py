@@ -24,7 +24,7 @@ from tasks.cut.stage import BlockList
 from tasks.decontaminate.stage import DecontaminateParameters
 from tasks.dedup.stage import DedupParameters
 from tasks.documents.categories import Category, FieldCategory, categories_fed
-from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep
+from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep, ScoreKeep
 from tasks.documents.scoring import SourceClassifier
 from tasks.embeddings.stage import BASE, EmbeddingsParameters
 from tasks.ingest.stage import IngestParameters, JsonlFields
@@ -33,11 +33,13 @@ from tasks.langid.stage import LangidParameters
 from tasks.language_model.stage import LanguageModelParameters
 from tasks.line_dedup.stage import LineDedupParameters
 from tasks.model.stage import ModelParameters
+from tasks.neighbours.stage import NeighboursParameters
 from tasks.perplexity.stage import PerplexityParameters
 from tasks.pii.stage import PiiParameters
 from tasks.quality.stage import QualityParameters
 from tasks.scorecard.stage import ScorecardParameters
 from tasks.select.stage import SelectParameters
+from tasks.semantic.stage import SemanticParameters
 from tasks.signatures.stage import SignaturesParameters
 from tasks.text.lsh import bands_for
 from tasks.token_vectors.stage import TokenVectorsParameters
@@ -319,6 +321,23 @@ class EmbeddingsSection(EmbeddingsParameters, TokenVectorsParameters):
         return self
 
 
+class SemanticSection(SemanticParameters, NeighboursParameters):
+    """Which documents are near others by their vectors, and how near a document may be to one that
+    stays. Without `keep`, pairs are found and counted, and none is dropped.
+    """
+
+    keep: ScoreKeep | None = None  # type: ignore[assignment]  # required where documents are dropped
+
+    @pydantic.model_validator(mode="after")
+    def _finds_what_it_drops(self) -> Self:
+        if self.keep is not None and self.keep.limit < self.floor:
+            raise ValueError(
+                f"keep is {self.keep.comparison}{self.keep.limit:g}, but pairs below floor "
+                f"{self.floor:g} are not searched; lower floor, or raise keep"
+            )
+        return self
+
+
 class LoopSection(ScorecardParameters):
     """The recipe runs once per crawl: a run reads what the promoted run and those before it have
     not read, continues training from the promoted model, and is promoted itself (its artifacts
@@ -351,6 +370,7 @@ class Recipe(Parameters):
     benchmarks: dict[Name, Benchmark] = pydantic.Field(default_factory=dict)
     dedup: DedupSection | None = DedupSection()
     embeddings: EmbeddingsSection | None = None
+    semantic: SemanticSection | None = None
     decontaminate: DecontaminateSection | None = None
     select: SelectParameters = SelectParameters()
     tokenizer: TokenizerParameters | None = None

@@ -9,11 +9,27 @@ if TYPE_CHECKING:
 
 
 def check_embeddings(recipe: Recipe) -> list[str]:
-    """Vectors of the base need one."""
-    section = recipe.embeddings
-    if section is None:
-        return []
+    """Vectors of the base need one; what compares vectors needs some."""
+    section, semantic = recipe.embeddings, recipe.semantic
     problems = []
+    if semantic is not None:
+        problems += [
+            f"semantic.{name}: is set by the plan; state dedup.{name} instead"
+            for name in ("prefer", "crawls")
+            if name in semantic.model_fields_set
+        ]
+        if section is None:
+            problems.append(
+                "semantic: compares vectors, and the recipe makes none; add `embeddings: {model: "
+                "...}`"
+            )
+        if recipe.dedup is None:
+            problems.append(
+                "semantic: compares what dedup leaves, in its order; remove `dedup: null`, or "
+                "semantic"
+            )
+    if section is None:
+        return problems
     if section.of_base and (recipe.model is None or recipe.model.base is None):
         problems.append(
             "embeddings.model: is base, but the recipe has no model.base; state one, or name an "
