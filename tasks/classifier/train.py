@@ -18,7 +18,7 @@ from tasks.classifier.examples import Examples, assemble, disagreements, learned
 from tasks.classifier.stage import ClassifierParameters
 from tasks.documents.schema import COMPRESSION
 from tasks.documents.vectors import COLUMN, from_column
-from tasks.scorers.fasttext_scorer import MODEL_FILE, PREFIX, load
+from tasks.scorers.fasttext_scorer import MODEL_FILE, PREFIX, load, require_whole
 from tasks.scorers.fasttext_scorer import margins as fasttext_margins
 from tasks.scorers.meta import FILE, ScorerMeta
 from tasks.scorers.prepare import prepare
@@ -155,6 +155,7 @@ def _fasttext(
         corpus.unlink(missing_ok=True)
     with shard.create(MODEL_FILE) as path:
         model.save_model(str(path))
+        require_whole(path, model)
         load.cache_clear()
         return fasttext_margins(str(path), meta, texts)
 

@@ -27,7 +27,7 @@ class Kind:
 
     `place`: where the store lies; `share`: how often in a round of the rotation; `ends`: exit
     statuses that the struck run may have; `says`: what it must say if its status is 1 or 2;
-    `damages`: the next runs may ask for something to be done.
+    `damages`: the next runs may ask for something to be done; `inputs`: it changes what is read.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Kind:
     ends: tuple[int, ...] = (0, 1)
     says: str = "error: "
     damages: bool = False
+    inputs: bool = False
     more: tuple[str, ...] = ()
 
 
@@ -295,9 +296,9 @@ KINDS = (
     Kind("artifact: a file cut short", _cut_artifact, damages=True),
     Kind("artifact: a file missing", _remove_artifact, damages=True),
     Kind("artifact: manifest cut short", _cut_manifest, damages=True),
-    Kind("input: a flipped bit", _flip_input, Scene.put_back, says="error: "),
-    Kind("input: cut short", _cut_input, Scene.put_back, says="error: "),
-    Kind("input: missing", _remove_input, Scene.put_back, says="error: "),
+    Kind("input: a flipped bit", _flip_input, Scene.put_back, inputs=True),
+    Kind("input: cut short", _cut_input, Scene.put_back, inputs=True),
+    Kind("input: missing", _remove_input, Scene.put_back, inputs=True),
     Kind("clock jumps", _move_clock, moved_clock=True, ends=(0,), share=1.5),
     Kind("a second run at once", _second_run, ends=(0,)),
     Kind("S3: errors, throttling, torn and lost answers", _s3_errors, place="s3", ends=(0,),
