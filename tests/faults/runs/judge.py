@@ -112,7 +112,7 @@ class Advice:
 
 def advice_in(said: str) -> Advice | None:
     """What a message says to do; None if it says nothing that can be done."""
-    force = tuple(dict.fromkeys(re.findall(r"--force ([\w./-]+\w)", said)))
+    force = tuple(dict.fromkeys(re.findall(r"--force ([\w./~-]+\w)", said)))
     removed = re.search(r"(\S+) is damaged \(.*\); remove that file", said)
     return Advice(force, removed[1] if removed else "") if force or removed else None
 
