@@ -69,7 +69,21 @@ def _faults(node: Node, pins: Mapping[str, tuple[Pin, ...]], access: Access) -> 
     memory = access.cache / "lookups" / f"{key}.faults"
     with contextlib.suppress(OSError, ValueError, TypeError):
         return [Fault(**fault) for fault in json.loads(memory.read_text(encoding="utf-8"))]
-    found = node.stage.faults(node.parameters, pins, access)
+    try:
+        found = node.stage.faults(node.parameters, pins, access)
+    except FileNotFoundError as error:
+        if (gone := _gone(pins, str(error.filename))) is None:
+            raise
+        return [gone]
     with contextlib.suppress(OSError):
         replace_bytes(memory, json.dumps([asdict(fault) for fault in found]).encode())
     return found
+
+
+def _gone(pins: Mapping[str, tuple[Pin, ...]], path: str) -> Fault | None:
+    """The fault of a pinned file that is missing by now; None for another file."""
+    for parameter, found in pins.items():
+        if path in [pin.path for pin in found]:
+            what = f"{path} was there a moment ago, and is not now; put it back, and run again"
+            return Fault(parameter, what)
+    return None

@@ -135,3 +135,20 @@ def test_a_first_record_that_is_lost_and_fields_that_none_has_are_warned_about(
         "sources.web.ingest.fields: date: 'when' is in none of 1 records looked at",
     ]
     assert all("they have meta.text, meta.url, pages.n" in sentence for sentence in absent)
+
+
+def test_a_file_that_vanishes_while_the_plan_is_made_is_named(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exam = recipe.parent / "exam.jsonl"
+
+    def gone(stage: Any, parameters: Any, pins: Any, access: Any) -> list[Any]:
+        exam.unlink(missing_ok=True)  # it has been pinned
+        for found in pins.values():
+            for pin in found:
+                Path(pin.path).stat()
+        return []
+
+    monkeypatch.setattr("infra.stage.Stage.faults", gone)
+    with pytest.raises(RecipeError, match=r"exam\.jsonl was there a moment ago, and is not now"):
+        prepare(RunRequest.of(recipe))
