@@ -29,6 +29,7 @@ from infra.stage import Stage
 from infra.store import Artifact
 from tests.end_to_end.direct import run_direct
 from tests.end_to_end.world import write_recipe, write_world
+from tests.tasks.langid.fasttext_file import write_classifier
 
 FILE = Path(__file__).with_name("golden.json")
 RECORD = "python -m tests.golden --record"
@@ -53,7 +54,12 @@ LIBRARIES = (
 GROWN = """\
 extends: small.yaml
 name: grown
-sources: {crawl: {line_dedup: {minimum_characters: 4}, pii: {}}}
+sources:
+  crawl:
+    line_dedup: {minimum_characters: 4}
+    pii: {}
+    classifiers: {craft: {keep: {curve: {0: drop, 20: 1, 60: 1.5, 80: 3}}, unscored: keep}}
+classifiers: {craft: {model: craft.bin}}
 decontaminate: {action: passage}
 tokenizer:
   train: null
@@ -76,12 +82,16 @@ GROWN_ONLY = ("token_vectors", "embeddings", "model")
 """Stages of it that bins do not need."""
 
 
+COPIES = ("shares",)
+"""Stages that copy what a numeric stage wrote."""
+
+
 def bitwise_stages() -> dict[str, Stage]:
-    """Every stage of `tasks` that promises equal bytes, by name."""
+    """Every stage of `tasks` that promises equal bytes of its own, by name."""
     root = Path(__file__).resolve().parents[1]
     names = sorted(path.parent.name for path in (root / "tasks").glob("*/stage.py"))
     stages = [importlib.import_module(f"tasks.{name}.stage").STAGE for name in names]
-    return {stage.name: stage for stage in stages if stage.bitwise}
+    return {stage.name: stage for stage in stages if stage.bitwise and stage.name not in COPIES}
 
 
 def environment() -> dict[str, str]:
@@ -96,6 +106,9 @@ def build_all(folder: Path) -> dict[str, Artifact]:
     """
     write_world(folder / "world", pages=32)
     write_recipe(folder / "world")
+    write_classifier(
+        folder / "world" / "craft.bin", {"hq": "pottery silk honey paper", "lq": "iron salt wool"}
+    )
     (folder / "world" / "grown.yaml").write_text(GROWN, encoding="utf-8")
     inline, found = EngineConfig(kind="inline", cpu_threads=1), {}
     for recipe, only in {"small": ("model",), "grown": GROWN_ONLY}.items():

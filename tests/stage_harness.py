@@ -48,8 +48,9 @@ def run_stage(
     force: bool = False,
     cpu_threads: int = 1,
     access: Access | None = None,
+    store: str = "",
 ) -> Artifact:
-    """Build one stage's artifact in the store `tmp_path/store` and return it."""
+    """Build one stage's artifact in a store, by default `tmp_path/store`, and return it."""
     given = {
         role: (found,) if isinstance(found, Artifact) else tuple(found)
         for role, found in (inputs or {}).items()
@@ -58,9 +59,9 @@ def run_stage(
     identities = {role: [artifact.identity for artifact in found] for role, found in given.items()}
     version = version_of(stage, name, parameters, identities, pinned)
     order = Order(stage, name, version, parameters, given, pinned)
-    store = Store.at(str(tmp_path / "store"))
+    place = Store.at(store or str(tmp_path / "store"))
     return build(
-        order, store, engine or Inline(), force=force, cpu_threads=cpu_threads, access=access
+        order, place, engine or Inline(), force=force, cpu_threads=cpu_threads, access=access
     )
 
 

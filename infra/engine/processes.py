@@ -138,7 +138,7 @@ class Processes:
             items,
             submit,
             lambda item, submitted: self._result(item, submitted, submit, timeout_s),
-            WINDOW_PER_WORKER * self.workers,
+            lambda: WINDOW_PER_WORKER * self.workers,
         )
 
     def _submit(

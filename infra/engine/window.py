@@ -21,20 +21,29 @@ F = TypeVar("F", bound=_Cancellable)
 
 
 def in_order(
-    items: Iterable[Any], submit: Callable[[Any], F], result: Callable[[Any, F], T], window: int
+    items: Iterable[Any],
+    submit: Callable[[Any], F],
+    result: Callable[[Any, F], T],
+    window: Callable[[], int],
+    ready: Callable[[F], bool] = lambda _: True,
 ) -> Iterator[T]:
-    """Yield `result(item, submit(item))` in the order of the items, of which at most `window` are
+    """Yield `result(item, submit(item))` in the order of the items, of which at most `window()` are
     in flight and drawn ahead. Those are cancelled when the iterator ends early.
+
+    `ready`: waits some time for a result, and says whether it is there; before each wait the window
+    is asked for anew.
     """
     pending: deque[tuple[Any, F]] = deque()
     remaining = iter(items)
     try:
         while True:
-            while len(pending) < window and (item := next(remaining, _END)) is not _END:
+            most = window()
+            while len(pending) < most and (item := next(remaining, _END)) is not _END:
                 pending.append((item, submit(item)))
             if not pending:
                 return
-            yield result(*pending.popleft())
+            if ready(pending[0][1]):
+                yield result(*pending.popleft())
     finally:
         for _, future in pending:
             future.cancel()

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,7 +61,9 @@ class Exchange:
         with self.staging(name) as staged:
             yield staged
             if isinstance(self.directory, S3Directory):
-                _send(self.directory, staged, name)
+                sha256 = sha256_file(staged)
+                _write(self.directory, staged, name, sha256)
+                cache.keep(staged, sha256, self.directory.access)
             else:
                 staged.replace(self._folder / name)
 
@@ -79,6 +83,27 @@ class Exchange:
                 with contextlib.suppress(OSError):
                     staged.parent.rmdir()
 
+    @property
+    def is_far(self) -> bool:
+        """Whether it is on other machines."""
+        return isinstance(self.directory, S3Directory)
+
+    def send(self, file: Path, name: str, sha256: str = "") -> None:
+        """As `create`, of a file that stays where it is. `sha256`: of it, where that is known."""
+        if isinstance(self.directory, S3Directory):
+            _write(self.directory, file, name, sha256 or sha256_file(file))
+            return
+        with self.create(name) as path:
+            shutil.copyfile(file, path)
+
+    def files(self) -> list[str]:
+        """Sorted names of all files, at any depth."""
+        return self.directory.files()
+
+    def folders(self) -> list[str]:
+        """Sorted names of the folders in it."""
+        return self.directory.folders()
+
     def path(self, name: str) -> Path:
         """A path that any worker can open; on S3 that of a copy, fetched when it is opened."""
         if not isinstance(self.directory, S3Directory):
@@ -94,8 +119,7 @@ class Exchange:
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             name = str(file.relative_to(folder))
             sha256 = sha256_file(file)
-            with contextlib.suppress(FileExistsError):
-                s3_objects.create(f"{directory.url}/{name}", file, sha256, directory.access)
+            _write(directory, file, name, sha256)
             pins[name] = Pin(f"{directory.url}/{name}", name, sha256, file.stat().st_size)
         return HeldFolder.of(pins, directory.access, f"shared/{_key(directory.url)}")
 
@@ -181,17 +205,14 @@ def _shortened(place: str, stop: int) -> StageError:
     )
 
 
-def _send(directory: S3Directory, staged: Path, name: str) -> None:
+def _write(directory: S3Directory, file: Path, name: str, sha256: str) -> None:
     url, access = f"{directory.url}/{name}", directory.access
-    sha256 = sha256_file(staged)
     try:
-        s3_objects.create(url, staged, sha256, access)
+        s3_objects.create(url, file, sha256, access)
     except FileExistsError:  # of a worker that was lost, or that was thought to be
         found = s3_objects.head(url, access)
-        if (found.sha256 or sha256, found.bytes) != (sha256, staged.stat().st_size):
-            s3_objects.replace(url, staged, access)
-            return
-    cache.keep(staged, sha256, access)
+        if (found.sha256 or sha256, found.bytes) != (sha256, file.stat().st_size):
+            s3_objects.replace(url, file, access)
 
 
 def _pins(urls: Sequence[str], access: Access) -> list[Pin]:
@@ -205,6 +226,4 @@ def _pin(url: str, access: Access) -> Pin:
 
 
 def _key(url: str) -> str:
-    import hashlib
-
     return hashlib.sha256(url.encode()).hexdigest()[:16]

@@ -7,11 +7,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from infra.context import Context
 from infra.stage import StageError
 from infra.store import Shard
+from tasks.checkpoints.base import folder_of
 from tasks.documents.sampling import sample_hash
 from tasks.labels import endpoint
 from tasks.labels.answers import Answer, Answers
@@ -150,7 +152,7 @@ def _ask(
         return
     if not missing or context.answers is None:
         return
-    folder = model_folder(context)
+    folder = context.folder("model", folder_of)
     shards = {
         f"ask.{turn}.{missing[at].key[:16]}": LocalWork(
             folder, tuple(missing[at : at + SHARD_REQUESTS]), Answers(context.answers)
@@ -168,37 +170,21 @@ def _ask(
 class LocalWork:
     """Requests to a model in a local folder."""
 
-    folder: str
+    folder: Path
     requests: tuple[Request, ...]
     answers: Answers
 
 
 def ask_here(work: LocalWork, shard: Shard) -> dict[str, Any]:
     """Ask a model that runs in this process, and keep its answers; returns refusals."""
-    from pathlib import Path
-
     from tasks.labels import local_model
 
     step, problems = local_model.BATCH, {}
     for start in range(0, len(work.requests), step):
         some = work.requests[start : start + step]
-        for request, answer in zip(some, local_model.ask_all(Path(work.folder), some), strict=True):
+        for request, answer in zip(some, local_model.ask_all(work.folder, some), strict=True):
             if answer.problem:
                 problems[request.key] = answer.problem
             else:
                 work.answers.put(request.key, answer)
     return {"problems": problems}
-
-
-def model_folder(context: Context) -> str:
-    """The folder that holds the pinned files of a model."""
-    from pathlib import Path
-
-    pins = context.local_pins("model")
-    config = [Path(pin.path) for pin in pins if pin.name.rpartition("/")[2] == "config.json"]
-    if not config:
-        raise StageError(
-            f"labels/{context.name}: {context.parameters.model} has no config.json; name the "
-            "folder of a chat model"
-        )
-    return str(min(config, key=lambda path: len(path.parts)).parent)

@@ -34,6 +34,7 @@ ADVICE = (
     ("cut.langid", "widen {source}.langid.keep; its languages: {languages}"),
     ("cut.quality", "widen {source}.quality.keep"),
     ("cut.perplexity", "widen {source}.perplexity.keep"),
+    ("cut.classifier", "widen {source}.classifiers, or say unscored: keep there"),
     ("cut.decontaminate", "check decontaminate.action and the contents of {source}"),
     ("cut.line_dedup", "raise {source}.line_dedup.minimum_copies"),
     (

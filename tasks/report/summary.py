@@ -22,6 +22,7 @@ from tasks.report.notes import (
     missing_languages,
     training_notes,
 )
+from tasks.report.quality import quality_notes, quality_numbers
 from tasks.report.scores import chances, changes
 
 CLUSTERS_SHOWN = 12
@@ -76,6 +77,7 @@ def summary(inputs: Inputs) -> dict[str, Any]:
             *ingest_notes(inputs.get("ingest", ())),
             *missing_languages(inputs),
             *cut_notes(inputs.get("cut", ())),
+            *quality_notes(inputs.get("scores", ())),
         ],
         "leaks": leak_notes(inputs),
         "scorecard": _json_file(inputs.get("scorecard", ()), "scorecard.json"),
@@ -85,6 +87,7 @@ def summary(inputs: Inputs) -> dict[str, Any]:
             for artifact in inputs.get("line_dedup", ())
         },
         "contaminated": contaminated(inputs),
+        "quality": quality_numbers(inputs),
     }
 
 

@@ -26,6 +26,7 @@ from tasks.training.origin import refuse_other_tokenizer
 from tasks.training.recipe.sections import TimesNatural
 from tasks.training.spec import CHECKPOINTS, STOP, resume_place
 from tasks.training.stage import TrainingParameters
+from tasks.training.supervision.sharing import SharedCheckpoints
 from tasks.training.supervision.supervise import GRACE_S, Listener, Stopped, Supervisor
 
 PHASE = "phase"
@@ -55,6 +56,7 @@ def run(context: Context) -> Outcome:
     def save() -> str:
         stop.touch()
         ended.wait(GRACE_S)
+        shared.send()
         if context.attempt.completed(PHASE):
             return f"training/{context.name} has taken all its steps; the next run stores the model"
         return place()
@@ -97,8 +99,12 @@ def run(context: Context) -> Outcome:
         shard.publish(scratch / "output")
         return statistics
 
+    shared = SharedCheckpoints(
+        context.exchange.child(CHECKPOINTS), scratch, context.parameters.keep, restart
+    )
+
     # An interrupt also waits for a phase that has taken its last step, until nothing of it is lost.
-    with saved_on_interrupt(save):
+    with shared, saved_on_interrupt(save):
         try:
             statistics = context.map(train, {PHASE: None}, here=True)[PHASE]
         finally:
@@ -150,7 +156,10 @@ def _unit(metrics: Mapping[str, Any]) -> str:
 
 
 def _spec(context: Context, scratch: Path) -> dict[str, Any]:
-    parameters: TrainingParameters = context.parameters.settled(_proposed(context))
+    try:
+        parameters: TrainingParameters = context.parameters.settled(_proposed(context))
+    except ValueError as error:
+        raise StageError(f"training/{context.name}: {error}") from None
     previous = context.input("previous")
     checkpoint = starting_point(
         previous.folder("checkpoint"), parameters.context, scratch / "previous"

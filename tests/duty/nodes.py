@@ -1,7 +1,9 @@
 """Machines of a Slurm allocation on this one, and a phase that trains on them.
 
 python nodes.py srun NODES COMMAND ...   starts COMMAND once a machine, as srun does
-python nodes.py train FOLDER STEPS NODES runs stage training on that many machines of one rank each
+python nodes.py train FOLDER STEPS NODES [STORE]
+                                         runs stage training on that many machines of one rank each,
+                                         in FOLDER/store or another store
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ def srun(nodes: int, command: list[str]) -> int:
         time.sleep(0.05)
 
 
-def train(folder: Path, steps: int, nodes: int) -> None:
+def train(folder: Path, steps: int, nodes: int, store: str = "") -> None:
     """Prints the phase's statistics of time."""
     from tasks.training.stage import STAGE
     from tests.stage_harness import run_stage
@@ -48,8 +50,10 @@ def train(folder: Path, steps: int, nodes: int) -> None:
     if not (folder / "bins").exists():
         save_model(folder / "model/checkpoint")
         save_bins(folder / "bins", {"a": [30], "b": [20]})
-    bins = tuple(artifact("binning", folder, folder / "bins" / name, name) for name in ("a", "b"))
-    model = artifact("model", folder, folder / "model", "main")
+    bins = tuple(
+        artifact("binning", folder, folder / "bins" / name, name, store) for name in ("a", "b")
+    )
+    model = artifact("model", folder, folder / "model", "main", store)
     launcher = [sys.executable, __file__, "srun", str(nodes), "sh", "infra/slurm/node.sh"]
     values = parameters(
         tokens=f"{steps * 4} rows",
@@ -57,11 +61,12 @@ def train(folder: Path, steps: int, nodes: int) -> None:
         checkpoint_every="20 steps",
         devices={"kind": "cpu", "ranks": nodes, "restarts": 5, "launcher": launcher},
     )
-    done = run_stage(STAGE, values, {"previous": model, "bins": bins}, "phase", tmp_path=folder)
+    inputs = {"previous": model, "bins": bins}
+    done = run_stage(STAGE, values, inputs, "phase", tmp_path=folder, store=store)
     sys.stdout.write(json.dumps(done.statistics["time"]) + "\n")
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "srun":
         sys.exit(srun(int(sys.argv[2]), sys.argv[3:]))
-    train(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    train(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), *sys.argv[5:])

@@ -86,11 +86,11 @@ class Check:
         self.done.add(order.stage.name)
         pool: Any = self.engine._pool
         workers = self._workers()
-        head = self.nodes.head_node(pool._ray)
+        head = self.nodes.head_node(pool.cluster.ray)
         second = next(worker for worker in workers if worker.node != head)
         pool._workers.sort(key=lambda worker: worker.node == head)  # it gets the first shard
         asked = second.actor.run.remote(pickle.dumps(operator.call), pickle.dumps(os.getpid))
-        os.kill(result_of(pool._ray.get(asked)), signal.SIGSTOP)
+        os.kill(result_of(pool.cluster.ray.get(asked)), signal.SIGSTOP)
         before, started = len(self.lost), time.monotonic()
 
         def kill() -> None:

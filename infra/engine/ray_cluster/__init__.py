@@ -5,6 +5,7 @@ that is there.
 - `connection`: joins a cluster, and says in one sentence why it cannot
 - `nodes`: whether a node would write the same bytes, and sees the same store
 - `actor`: what runs in a worker of the cluster
+- `cluster`, `room`, `jobs`, `words`: its nodes and workers, what fits where, what is said of them
 - `pool`: gives shards to workers, and replaces lost ones
 - `engine`: the `map`
 

@@ -6,6 +6,7 @@ are set here. A process can be connected to one cluster at a time.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import json
@@ -185,6 +186,8 @@ class Connection:
             leaving = threading.Thread(target=_leave, args=(ray,), daemon=True, name="ray-leave")
             leaving.start()
             leaving.join(_SHUTDOWN_S)  # it may wait for a head that is gone
+            if leaving.is_alive():
+                atexit.unregister(ray._private.worker.shutdown)  # and so may the end
         if self._group is not None:
             self._group.end(_GRACE_S)
             self._group = None
@@ -234,9 +237,9 @@ def _short_folder() -> str | None:
 
 def _running_here() -> str:
     """The address that `ray start` left on this machine, if its cluster takes connections."""
-    file = Path(os.environ.get("RAY_TMPDIR") or "/tmp", "ray", "ray_current_cluster")
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # as Ray does
     try:
-        address = file.read_text().strip()
+        address = Path(folder, "ray", "ray_current_cluster").read_text().strip()
         _require_answer(address, 5)
     except (OSError, ClusterUnusable):
         return ""

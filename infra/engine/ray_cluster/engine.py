@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import pickle
 import sys
@@ -17,6 +18,9 @@ from infra.engine.window import WINDOW_PER_WORKER, in_order
 from infra.store.directory import Directory
 
 T = TypeVar("T")
+
+_WAIT_S = 5.0
+"""How often the room is asked for while a map waits: nodes may have joined."""
 
 SENT = ("AWS_", "FSSPEC_", "HF_", "PUNA_")
 """Beginnings of names of variables that workers on other machines get from the run: where stores
@@ -80,7 +84,8 @@ class Ray:
             items,
             lambda item: self._pool.submit(pickled, item, stage, size, timeout_s),
             lambda _, future: future.result(),
-            WINDOW_PER_WORKER * self._room(stage, size),
+            lambda: WINDOW_PER_WORKER * self._room(stage, size),
+            lambda future: bool(concurrent.futures.wait([future], _WAIT_S).done),
         )
 
     def of_stage(self, stage: str) -> _OfStage:

@@ -21,12 +21,14 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from infra.io.files import flush_to_disk, sha256_file
-from tasks.training.distributed.parts import Part, write_parts
+
+if TYPE_CHECKING:  # the pipeline's process looks at checkpoints without torch
+    from torch import Tensor
+
+    from tasks.training.distributed.parts import Part
 
 POLL_S = 0.02
 """Pause between looks for the files of other ranks."""
@@ -60,6 +62,8 @@ def write_rank(
     Raises:
         Exception: what writing raised (a full disk).
     """
+    from tasks.training.distributed.parts import write_parts
+
     stem = building / f"rank-{rank:05d}"
     try:
         building.mkdir(parents=True, exist_ok=True)

@@ -49,7 +49,7 @@ def publish(context: Context) -> Outcome:
     return Outcome()
 
 
-def artifact(kind: str, tmp_path: Path, folder: Path, name: str) -> Artifact:
+def artifact(kind: str, tmp_path: Path, folder: Path, name: str, store: str = "") -> Artifact:
     stage = Stage(
         kind,
         1,
@@ -57,7 +57,8 @@ def artifact(kind: str, tmp_path: Path, folder: Path, name: str) -> Artifact:
         "tests.tasks.training.test_stage:publish",
         "publishes a folder",
     )
-    return run_stage(stage, FolderParameters(folder=str(folder)), name=name, tmp_path=tmp_path)
+    parameters = FolderParameters(folder=str(folder))
+    return run_stage(stage, parameters, name=name, tmp_path=tmp_path, store=store)
 
 
 @pytest.fixture(scope="module")
