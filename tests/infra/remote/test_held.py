@@ -42,7 +42,7 @@ def test_a_file_is_fetched_when_it_is_opened(s3: LoopbackS3, tmp_path: Path) -> 
     path = held(pin("a.txt", 4), access_of(s3, tmp_path))
     assert path.name == "a.txt" and path.suffix == ".txt" and not s3.requests
     assert path.read_text() == "of a" and s3.requests["GET"] == 1
-    assert os.stat(path).st_size == 4 and Path(str(path)).read_text() == "of a"
+    assert path.stat().st_size == 4 and Path(str(path)).read_text() == "of a"
     assert repr(path) == "Held('s3://held/folder/a.txt')"
     assert place_of(path) == "s3://held/folder/a.txt" and place_of(tmp_path) == str(tmp_path)
 
