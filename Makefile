@@ -21,7 +21,7 @@ world: $(READY)  # what the demo's recipes and the small twins read: crawl, corp
 
 recipes: world  # the small twins of the recipes of the literature, each to its report (minutes each)
 	@$(BIN)/puna run configs/demo-base.yaml
-	@for name in $(SMALL); do $(BIN)/puna run configs/$$name-small.yaml || exit 1; done
+	@for name in $(SMALL); do $(BIN)/python configs/demo/rater.py $(BIN)/puna run configs/$$name-small.yaml || exit 1; done
 
 test: $(READY)  # on all cores, up to four; one after the other: .venv/bin/python -m pytest
 	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --no-loadscope-reorder

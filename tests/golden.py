@@ -82,12 +82,16 @@ GROWN_ONLY = ("token_vectors", "embeddings", "model")
 """Stages of it that bins do not need."""
 
 
+COPIES = ("shares",)
+"""Stages that copy what a numeric stage wrote."""
+
+
 def bitwise_stages() -> dict[str, Stage]:
-    """Every stage of `tasks` that promises equal bytes, by name."""
+    """Every stage of `tasks` that promises equal bytes of its own, by name."""
     root = Path(__file__).resolve().parents[1]
     names = sorted(path.parent.name for path in (root / "tasks").glob("*/stage.py"))
     stages = [importlib.import_module(f"tasks.{name}.stage").STAGE for name in names]
-    return {stage.name: stage for stage in stages if stage.bitwise}
+    return {stage.name: stage for stage in stages if stage.bitwise and stage.name not in COPIES}
 
 
 def environment() -> dict[str, str]:

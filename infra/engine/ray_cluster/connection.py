@@ -238,9 +238,8 @@ def _short_folder() -> str | None:
 def _running_here() -> str:
     """The address that `ray start` left on this machine, if its cluster takes connections."""
     folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # as Ray does
-    file = Path(folder, "ray", "ray_current_cluster")
     try:
-        address = file.read_text().strip()
+        address = Path(folder, "ray", "ray_current_cluster").read_text().strip()
         _require_answer(address, 5)
     except (OSError, ClusterUnusable):
         return ""

@@ -28,7 +28,7 @@ from infra.engine.ray_cluster.connection import ClusterUnusable
 from infra.engine.ray_cluster.jobs import Job, Member, Unsettled
 from infra.engine.ray_cluster.nodes import Probe
 from infra.engine.ray_cluster.room import could_hold, fits, fitting
-from infra.engine.ray_cluster.words import death, no_start, too_large
+from infra.engine.ray_cluster.words import death, no_start, not_placed, too_large
 from infra.engine.ray_cluster.work import result_of
 from infra.stage import StageError
 
@@ -74,8 +74,6 @@ class Pool:
         self._thread = threading.Thread(target=self._run, daemon=True, name="ray-pool")
         self._thread.start()
 
-    # Called from any thread
-
     def submit(
         self, function: bytes, item: Any, stage: str, size: Resources, timeout_s: float | None
     ) -> concurrent.futures.Future[Any]:
@@ -107,13 +105,10 @@ class Pool:
         """End all workers and leave the cluster. Futures without a result are cancelled."""
         self._ended.set()
         self._events.put(("end",))
-        if not isinstance(
-            self._unsettled.broken, HeadLost
-        ):  # whatever asks a lost head does not return
+        # whatever asks a lost head does not return
+        if not isinstance(self._unsettled.broken, HeadLost):
             self._thread.join(_END_S)
         self.cluster.connection.close()
-
-    # Called in the pool's thread
 
     def _run(self) -> None:
         try:
@@ -302,8 +297,4 @@ class Pool:
                 totals = self.cluster.totals()
                 if not any(fitting(size, total) for total in totals):
                     raise ClusterUnusable(too_large(jobs[0].stage, size, totals))
-                raise ClusterUnusable(
-                    f"the Ray cluster at {self.cluster.address} started no worker for stage "
-                    f"{jobs[0].stage} ({size}) within {waited:.0f} s, though a node is large "
-                    "enough: others use it. Wait for them, add nodes, or raise engine.timeout_s"
-                )
+                raise ClusterUnusable(not_placed(self.cluster.address, jobs[0].stage, size, waited))

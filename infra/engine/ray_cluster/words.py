@@ -18,6 +18,15 @@ def too_large(stage: str, size: Resources, totals: Sequence[Mapping[str, float]]
     )
 
 
+def not_placed(address: str, stage: str, size: Resources, waited_s: float) -> str:
+    """Why a cluster with a node that is large enough starts no worker."""
+    return (
+        f"the Ray cluster at {address} started no worker for stage {stage} ({size}) within "
+        f"{waited_s:.0f} s, though a node is large enough: others use it. Wait for them, add "
+        "nodes, or raise engine.timeout_s"
+    )
+
+
 def death(error: Exception) -> str:
     """How a worker died, from what Ray says of it."""
     text = " ".join(str(error).split())

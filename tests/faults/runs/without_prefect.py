@@ -71,7 +71,7 @@ def run_prepared(prepared: Prepared) -> dict[str, Any]:
         return artifact
 
     try:
-        with engines.start(config, store.root.url) as engine:
+        with engines.start(config, store.root) as engine:
             walk(
                 plan,
                 one,
