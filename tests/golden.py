@@ -29,6 +29,7 @@ from infra.stage import Stage
 from infra.store import Artifact
 from tests.end_to_end.direct import run_direct
 from tests.end_to_end.world import write_recipe, write_world
+from tests.tasks.langid.fasttext_file import write_classifier
 
 FILE = Path(__file__).with_name("golden.json")
 RECORD = "python -m tests.golden --record"
@@ -53,7 +54,12 @@ LIBRARIES = (
 GROWN = """\
 extends: small.yaml
 name: grown
-sources: {crawl: {line_dedup: {minimum_characters: 4}, pii: {}}}
+sources:
+  crawl:
+    line_dedup: {minimum_characters: 4}
+    pii: {}
+    classifiers: {craft: {keep: {curve: {0: drop, 20: 1, 60: 1.5, 80: 3}}, unscored: keep}}
+classifiers: {craft: {model: craft.bin}}
 decontaminate: {action: passage}
 tokenizer:
   train: null
@@ -68,20 +74,23 @@ model:
   pad_to_multiple_of: 8
 evaluation: null
 embeddings: {model: base}
+semantic: {floor: 0.7, keep: "<0.9"}
 """
 """A second recipe over the first's crawl and model: repeated lines and leaked passages go,
-documents get vectors, tokenizer and model grow.
+documents that say the same go, tokenizer and model grow.
 """
-GROWN_ONLY = ("token_vectors", "embeddings", "model")
-"""Stages of it that bins do not need."""
+
+
+COPIES = ("shares",)
+"""Stages that copy what a numeric stage wrote."""
 
 
 def bitwise_stages() -> dict[str, Stage]:
-    """Every stage of `tasks` that promises equal bytes, by name."""
+    """Every stage of `tasks` that promises equal bytes of its own, by name."""
     root = Path(__file__).resolve().parents[1]
     names = sorted(path.parent.name for path in (root / "tasks").glob("*/stage.py"))
     stages = [importlib.import_module(f"tasks.{name}.stage").STAGE for name in names]
-    return {stage.name: stage for stage in stages if stage.bitwise}
+    return {stage.name: stage for stage in stages if stage.bitwise and stage.name not in COPIES}
 
 
 def environment() -> dict[str, str]:
@@ -96,12 +105,15 @@ def build_all(folder: Path) -> dict[str, Artifact]:
     """
     write_world(folder / "world", pages=32)
     write_recipe(folder / "world")
+    write_classifier(
+        folder / "world" / "craft.bin", {"hq": "pottery silk honey paper", "lq": "iron salt wool"}
+    )
     (folder / "world" / "grown.yaml").write_text(GROWN, encoding="utf-8")
     inline, found = EngineConfig(kind="inline", cpu_threads=1), {}
-    for recipe, only in {"small": ("model",), "grown": GROWN_ONLY}.items():
+    for recipe in ("small", "grown"):
         file, store = folder / "world" / f"{recipe}.yaml", folder / "store"
         made = run_direct(file, store, inline, until="binning") | run_direct(
-            file, store, inline, only=only
+            file, store, inline, only=("model",)
         )
         found |= {f"{recipe}/{id}": artifact for id, artifact in made.items()}
     return found

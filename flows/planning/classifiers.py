@@ -24,9 +24,8 @@ def add_classifiers(recipe: Recipe, wiring: Wiring, past: Past) -> None:
     keeps read nothing.
     """
     for name, rubric in recipe.labels.items():
-        kept = f"{LABELS.name}/{name}" in past.pins
-        parameters = narrowed(LabelsParameters, rubric)
-        wiring.add(LABELS, name, parameters, rubric.sources, _roles(LABELS) if kept else ())
+        without = _roles(LABELS) if f"{LABELS.name}/{name}" in past.pins else ()
+        wiring.add(LABELS, name, narrowed(LabelsParameters, rubric), rubric.sources, without)
     for name, section in recipe.classifiers.items():
         parameters = narrowed(ClassifierParameters, section)
         if section.model is not None or f"{CLASSIFIER.name}/{name}" in past.pins:

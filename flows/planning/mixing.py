@@ -64,9 +64,11 @@ def _add(
         for source, id in selected.items()
         if any(source in feeding.get(target, ()) for target in targets)
     ]
+    benchmarks = {target: recipe.benchmarks[target] for target in targets if target not in feeding}
     asked = EvaluationParameters.model_validate(
         {
-            "protocols": ("bits-per-byte",),
+            "protocols": ("bits-per-byte", *(("harness",) if benchmarks else ())),
+            "benchmarks": benchmarks,
             "heldout_documents": section.heldout_documents,
             "heldout_floor": HeldOutFloor(documents=0, characters=0),
         }
@@ -107,6 +109,7 @@ def _add(
             categories=categories,
             search=section.search,
             targets=targets,
+            benchmarks=benchmarks,
             tokens=section.target.tokens,
             parameters=section.target.parameters,
             max_epochs={category: epochs_limit(limits, category) for category in categories},

@@ -117,11 +117,6 @@ def held_folder(pins: Sequence[Pin], access: Access) -> Path:
     return HeldFolder.of(files, access, f"pinned/{_key(pins)}", folder)
 
 
-def common_folder(pins: Sequence[Pin]) -> Path:
-    """The folder that holds the files of local pins."""
-    return Path(os.path.commonpath([Path(pin.path).parent for pin in pins]))
-
-
 def _inside(name: str) -> Path:
     """A pin's name as a path below another folder; a key of S3 may have `..` in it."""
     return Path(*([part for part in name.split("/") if part not in ("", ".", "..")] or ["file"]))

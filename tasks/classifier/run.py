@@ -8,6 +8,7 @@ from typing import Any
 from infra.context import Context
 from infra.stage import Outcome, StageError
 from infra.store import Artifact
+from tasks.checkpoints.base import folder_of
 from tasks.classifier.stage import ClassifierParameters
 from tasks.documents.vectors import made_with, require_comparable
 
@@ -31,12 +32,13 @@ def run(context: Context) -> Outcome:
     """See `tasks.classifier.stage`."""
     parameters: ClassifierParameters = context.parameters
     if parameters.model is not None:
-        from tasks.classifier.taken_over import Taken, take_over
+        from tasks.classifier.taken_over import Taken, is_fasttext, take_over
 
-        names = [pin.name for pin in context.pins["model"]]
-        files = tuple(zip(names, context.files("model"), strict=True))
+        pins = context.pins.get("model", ())
+        one = is_fasttext([pin.name for pin in pins])
+        files = context.pin("model") if one else context.folder("model", folder_of)
         return Outcome(
-            context.map(take_over, {"model": Taken(context.name, parameters, files)})["model"]
+            context.map(take_over, {"model": Taken(context.name, parameters, files, one)})["model"]
         )
     if context.optional("labels") is None and not (parameters.good and parameters.bad):
         raise StageError(

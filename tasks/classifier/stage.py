@@ -26,6 +26,7 @@ from typing import Annotated, Literal, Self
 
 import pydantic
 
+from infra.quantities import Count
 from infra.stage import FILE, JSON, Output, Parameters, Role, Stage
 from tasks.documents.roles import ALL_EDITS, columns_of
 
@@ -36,10 +37,18 @@ class FastTextSettings(Parameters):
     dim: int = pydantic.Field(default=64, ge=1, le=1_000)
     epochs: int = pydantic.Field(default=5, ge=1, le=1_000)
     lr: float = pydantic.Field(default=0.5, gt=0, le=10)
-    word_ngrams: int = pydantic.Field(default=2, ge=1, le=5)
+    word_ngrams: int = pydantic.Field(
+        default=2,
+        ge=2,
+        le=5,
+        description="longest runs of words; without runs, fastText has no buckets, which the "
+        "repeatable way of training needs",
+    )
     min_count: int = pydantic.Field(default=2, ge=1)
     buckets: int = pydantic.Field(
-        default=200_000, ge=1, description="of hashed n-grams; each takes 4 bytes a dimension"
+        default=200_000,
+        ge=1,
+        description="of hashed n-grams; each takes 4 bytes a dimension, and all at least 8 MiB",
     )
 
 
@@ -79,8 +88,8 @@ class ClassifierParameters(Parameters):
         description="what it gives: the probability that a document is good, or (linear, with "
         "labels) the rubric's score",
     )
-    sample: int = pydantic.Field(
-        default=10_000, ge=1, description="documents of each source in good and bad, by hash"
+    sample: Count = pydantic.Field(
+        default=10_000, description="documents of each source in good and bad, by hash"
     )
     languages: tuple[str, ...] | None = pydantic.Field(
         default=None,

@@ -27,11 +27,12 @@ USUAL = ("hq", "good", "positive", "LABEL_1")
 
 @dataclass(frozen=True)
 class Taken:
-    """The work of the one shard: files of a model, by their names."""
+    """The work of the one shard. `place`: a fastText file, or a model's folder."""
 
     name: str
     parameters: ClassifierParameters
-    files: tuple[tuple[str, Path], ...]
+    place: Path
+    fasttext: bool
 
 
 def is_fasttext(names: Sequence[str]) -> bool:
@@ -42,11 +43,10 @@ def is_fasttext(names: Sequence[str]) -> bool:
 def take_over(work: Taken, shard: Shard) -> dict[str, Any]:
     """Check that the model loads, and publish it."""
     parameters = work.parameters
-    one = is_fasttext([name for name, _ in work.files])
-    copy = _copy_fasttext if one else _copy_head
+    copy = _copy_fasttext if work.fasttext else _copy_head
     labels, scores = copy(work, shard)
     meta = ScorerMeta(
-        "fasttext" if one else "head",
+        "fasttext" if work.fasttext else "head",
         "value",
         label="" if scores else _label(work, labels),
         languages=parameters.languages,
@@ -65,17 +65,16 @@ def take_over(work: Taken, shard: Shard) -> dict[str, Any]:
 
 
 def _copy_fasttext(work: Taken, shard: Shard) -> tuple[tuple[str, ...], bool]:
-    ((_, source),) = work.files
-    labels = labels_of(source)
+    labels = labels_of(work.place)
     with shard.create(MODEL_FILE) as path:
-        shutil.copyfile(source, path)
+        shutil.copyfile(work.place, path)
     return labels, False
 
 
 def _copy_head(work: Taken, shard: Shard) -> tuple[tuple[str, ...], bool]:
     """(labels, whether its one output is the score)."""
-    folder = next((path.parent for name, path in work.files if name.endswith("config.json")), None)
-    if folder is None or not (folder / "config.json").is_file():
+    folder = work.place
+    if not (folder / "config.json").is_file():
         raise StageError(
             f"classifier/{work.name}: {work.parameters.model} has no config.json and is no "
             "fastText file (.bin, .ftz); name a classifier's folder or file"
@@ -87,8 +86,8 @@ def _copy_head(work: Taken, shard: Shard) -> tuple[tuple[str, ...], bool]:
             "that was trained to classify"
         )
     heads.load(str(folder), work.parameters.device)
-    for name, path in sorted(work.files):
-        if not name.endswith(LEFT_OUT) and path.parent == folder:
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not path.name.endswith(LEFT_OUT):
             with shard.create(f"{heads.FOLDER}/{path.name}") as target:
                 shutil.copyfile(path, target)
     labels = heads.outputs_of(folder)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from infra.stage import StageError
 from infra.store import Shard
-from tasks.classifier import measure
+from tasks.classifier import fasttext_process, measure
 from tasks.classifier.examples import Examples, assemble, disagreements, learned_languages
 from tasks.classifier.stage import ClassifierParameters
 from tasks.documents.schema import COMPRESSION
@@ -123,8 +123,6 @@ def _fasttext(
     work: Training, examples: Examples, meta: ScorerMeta, shard: Shard
 ) -> npt.NDArray[np.float64]:
     """Train fastText on one thread, which makes it repeatable; margins of all examples."""
-    import fasttext
-
     settings = work.parameters.fasttext
     corpus = work.scratch / "training.txt"
     order = np.argsort(examples.unit_N, kind="stable")  # both kinds mixed, whatever their sources
@@ -133,28 +131,23 @@ def _fasttext(
         for row in order[~examples.held_N[order]].tolist():
             line = prepare(texts[row], meta.preparation, meta.max_characters)
             stream.write(f"{PREFIX}{GOOD if examples.good_N[row] else OTHER} {line}\n")
-    try:
-        model = fasttext.train_supervised(
-            str(corpus),
-            dim=settings.dim,
-            epoch=settings.epochs,
-            lr=settings.lr,
-            wordNgrams=settings.word_ngrams,
-            minCount=settings.min_count,
-            bucket=settings.buckets,
-            thread=1,
-            seed=work.parameters.seed,
-            verbose=0,
-        )
-    except (RuntimeError, ValueError) as error:
-        raise StageError(
-            f"classifier/{work.name}: fastText could not be trained ({error}); lower fasttext.lr "
-            f"(it is {settings.lr:g}), or fasttext.min_count (it is {settings.min_count})"
-        ) from error
-    finally:
-        corpus.unlink(missing_ok=True)
     with shard.create(MODEL_FILE) as path:
-        model.save_model(str(path))
+        fasttext_process.train(
+            corpus,
+            path,
+            {
+                "dim": settings.dim,
+                "epoch": settings.epochs,
+                "lr": settings.lr,
+                "wordNgrams": settings.word_ngrams,
+                "minCount": settings.min_count,
+                "bucket": settings.buckets,
+                "seed": work.parameters.seed,
+            },
+            work.scratch,
+            work.name,
+        )
+        corpus.unlink()
         load.cache_clear()
         return fasttext_margins(str(path), meta, texts)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from infra.context import Context
-from infra.remote.held import common_folder
 from infra.stage import StageError
 from infra.store import Shard
+from tasks.checkpoints.base import folder_of
 from tasks.documents.sampling import sample_hash
 from tasks.labels import endpoint
 from tasks.labels.answers import Answer, Answers
@@ -152,10 +152,10 @@ def _ask(
         return
     if not missing or context.answers is None:
         return
-    folder, inside = model_folder(context)
+    folder = context.folder("model", folder_of)
     shards = {
         f"ask.{turn}.{missing[at].key[:16]}": LocalWork(
-            folder, inside, tuple(missing[at : at + SHARD_REQUESTS]), Answers(context.answers)
+            folder, tuple(missing[at : at + SHARD_REQUESTS]), Answers(context.answers)
         )
         for at in range(0, len(missing), SHARD_REQUESTS)
     }
@@ -168,10 +168,9 @@ def _ask(
 
 @dataclass(frozen=True)
 class LocalWork:
-    """Requests to a model, which is in `inside` of `folder`."""
+    """Requests to a model in a local folder."""
 
     folder: Path
-    inside: str
     requests: tuple[Request, ...]
     answers: Answers
 
@@ -183,23 +182,9 @@ def ask_here(work: LocalWork, shard: Shard) -> dict[str, Any]:
     step, problems = local_model.BATCH, {}
     for start in range(0, len(work.requests), step):
         some = work.requests[start : start + step]
-        answers = local_model.ask_all(work.folder / work.inside, some)
-        for request, answer in zip(some, answers, strict=True):
+        for request, answer in zip(some, local_model.ask_all(work.folder, some), strict=True):
             if answer.problem:
                 problems[request.key] = answer.problem
             else:
                 work.answers.put(request.key, answer)
     return {"problems": problems}
-
-
-def model_folder(context: Context) -> tuple[Path, str]:
-    """The folder of the pinned files of a model, and where in it the model is."""
-    folder = context.folder("model", common_folder)
-    config = [path for path in folder.rglob("config.json") if path.is_file()]
-    if not config:
-        raise StageError(
-            f"labels/{context.name}: {context.parameters.model} has no config.json; name the "
-            "folder of a chat model"
-        )
-    inside = min(config, key=lambda path: len(path.parts)).parent
-    return folder, str(inside.relative_to(folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 from infra.context import Context
 from infra.stage import Outcome, StageError
 from infra.store import Artifact, Shard
+from tasks.benchmarks.samples import SAMPLES
 from tasks.documents.bins import category_of
 from tasks.documents.proposals import PROPOSAL, proposed_shares
+from tasks.mixture.answers import answer_texts, bits_per_byte
 from tasks.mixture.proxies import Proxy, columns, read_proxies, texts
 from tasks.mixture.search import Work
 from tasks.mixture.stage import MixtureParameters
@@ -60,11 +63,13 @@ def _work(context: Context, parameters: MixtureParameters) -> Work:
     bins, given = context.many("bins"), context.optional("given")
     rows = {category_of(artifact.name): _rows(artifact) for artifact in bins}
     length = {int(artifact.statistics["sequence_length"]) for artifact in bins}
-    held_out = texts(context.many("heldout"))
+    held_out = texts(context.many("heldout")) | _asked(context, parameters)
     targets = {name: held_out.get(name, name) for name in parameters.targets}
-    scored = {f"{HELD_OUT}/{name}" if name in held_out else name: t for name, t in targets.items()}
-    scores = {artifact.name: artifact.statistics["scores"] for artifact in context.many("scores")}
-    proxies = read_proxies(context.many("proxies"), scores, scored)
+    scored = {
+        name if name in parameters.benchmarks else f"{HELD_OUT}/{name}": target
+        for name, target in targets.items()
+    }
+    proxies = read_proxies(context.many("proxies"), _scores(context, parameters), scored)
     total = sum(rows[category] for category in parameters.categories)
     kept: dict[str, float] = {}
     if given is not None:
@@ -89,6 +94,37 @@ def _work(context: Context, parameters: MixtureParameters) -> Work:
         level=parameters.level,
         resamples=parameters.resamples,
     )
+
+
+def _asked(context: Context, parameters: MixtureParameters) -> dict[str, str]:
+    """Benchmark -> its target: the benchmark, and a digest of its files."""
+    found = {}
+    for name in parameters.benchmarks:
+        pins = context.pins.get(f"benchmarks.{name}.paths", ())
+        digest = hashlib.sha256("".join(pin.identity for pin in pins).encode()).hexdigest()
+        found[name] = f"{name}@{digest[:12]}"
+    return found
+
+
+def _scores(context: Context, parameters: MixtureParameters) -> dict[str, dict[str, Any]]:
+    """Proxy -> row of its evaluation -> values, with the bits per byte of right answers."""
+    texts_of = {
+        name: answer_texts(
+            name,
+            benchmark,
+            context.files(f"benchmarks.{name}.paths"),
+            context.files(f"benchmarks.{name}.dev"),
+        )
+        for name, benchmark in parameters.benchmarks.items()
+    }
+    scores: dict[str, dict[str, Any]] = {}
+    for artifact in context.many("scores"):
+        rows = dict(artifact.statistics["scores"])
+        for name, found in texts_of.items():
+            with artifact.path(f"{SAMPLES}{name}.jsonl").open(encoding="utf-8") as lines:
+                rows[name] = {"bits_per_byte": bits_per_byte(name, lines, found)}
+        scores[artifact.name] = rows
+    return scores
 
 
 def _rows(bins: Artifact) -> int:

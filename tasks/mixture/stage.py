@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 import pydantic
 
 from infra.stage import Output, Parameters, Role, Stage
+from tasks.benchmarks.model import Benchmark
 from tasks.mixture.needs import LawName
 
 Share = Annotated[float, pydantic.Field(ge=0, le=1)]
@@ -30,7 +31,8 @@ class ShareLimits(Parameters):
 class MixtureParameters(Parameters):
     """A search for shares, given its proxies.
 
-    `targets`: held-out category or benchmark -> weight of its bits per byte in what is minimised.
+    `targets`: held-out category or benchmark -> weight of its bits per byte in what is minimised;
+    of a benchmark, of its right answers. `benchmarks`: those among the targets.
     `tokens`, `parameters`: of the run that the shares are for; None: as the largest proxies.
     `max_epochs`: category -> times that its rows may be taken over `tokens`; no limit without them.
     `search`: with an earlier mixture (`given`), the categories whose shares are searched; the
@@ -40,6 +42,7 @@ class MixtureParameters(Parameters):
     categories: tuple[str, ...] = pydantic.Field(min_length=1)
     search: tuple[str, ...] = ()
     targets: dict[str, Weight] = pydantic.Field(min_length=1)
+    benchmarks: dict[str, Benchmark] = pydantic.Field(default_factory=dict)
     tokens: int | None = pydantic.Field(default=None, gt=0)
     parameters: int | None = pydantic.Field(default=None, gt=0)
     max_epochs: dict[str, float] = pydantic.Field(default_factory=dict)
@@ -60,7 +63,7 @@ STAGE = Stage(
         Role("proxies", ("training",), many=True),
         Role("scores", ("evaluation",), many=True),
         Role("bins", ("binning",), many=True, content=True),
-        Role("heldout", ("select",), many=True, content=True),
+        Role("heldout", ("select",), many=True, optional=True, content=True),
         Role("given", ("mixture",), optional=True),
     ),
     outputs=(

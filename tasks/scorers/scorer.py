@@ -15,12 +15,12 @@ from tasks.scorers.meta import ScorerMeta
 
 @dataclass(frozen=True)
 class Scorer:
-    """Picklable; models are loaded where they are used. `files`: a file of fastText's or of the
-    probe's, or a head's folder.
+    """Picklable; models are loaded where they are used, on any machine. `files`: of fastText or the
+    probe a file, of a head a folder.
     """
 
     meta: ScorerMeta
-    files: str
+    files: Path
 
     @classmethod
     def of(cls, artifact: Artifact) -> Scorer:
@@ -30,23 +30,23 @@ class Scorer:
 
         meta = ScorerMeta.read(artifact)
         if meta.kind == "head":
-            return cls(meta, str(artifact.folder(heads.FOLDER)))
+            return cls(meta, artifact.folder(heads.FOLDER))
         name = MODEL_FILE if meta.kind == "fasttext" else linear.MODEL_FILE
-        return cls(meta, str(artifact.path(name)))
+        return cls(meta, artifact.path(name))
 
     def margins(self, texts: list[str], vectors_ND: Any = None) -> npt.NDArray[np.float64]:
         """The margin of each of N documents; NaN for those that it cannot judge."""
         if self.meta.kind == "fasttext":
             from tasks.scorers import fasttext_scorer
 
-            return fasttext_scorer.margins(self.files, self.meta, texts)
+            return fasttext_scorer.margins(str(self.files), self.meta, texts)
         if self.meta.kind == "linear":
             from tasks.scorers.linear import Probe
 
-            return Probe.read(Path(self.files)).margins(np.asarray(vectors_ND, np.float64))
+            return Probe.read(self.files).margins(np.asarray(vectors_ND, np.float64))
         from tasks.scorers import heads
 
-        return heads.margins(self.files, self.meta, texts)
+        return heads.margins(str(self.files), self.meta, texts)
 
     def scores(self, texts: list[str], vectors_ND: Any = None) -> npt.NDArray[np.float64]:
         """The score of each document; NaN as above."""

@@ -1,7 +1,8 @@
 """Stage shares: what of a mixture artifact a phase reads. Imports are light.
 
 A search that is made again measures other losses and may still come to the same shares. These are
-an artifact of their own, so that the phases after it then stay as they are (`Role.content`).
+an artifact of their own, so that the phases after it then stay as they are (`Role.content`). The
+stage is a copy, so it is bitwise, as only those are compared with earlier versions.
 """
 
 from __future__ import annotations
@@ -21,5 +22,4 @@ STAGE = Stage(
     summary="the shares of a mixture alone, which phases read",
     inputs=(Role("mixture", ("mixture",)),),
     outputs=(Output("shares.json", "category -> share; they sum to 1"),),
-    bitwise=False,  # as the search that they come from
 )

@@ -156,7 +156,10 @@ def _unit(metrics: Mapping[str, Any]) -> str:
 
 
 def _spec(context: Context, scratch: Path) -> dict[str, Any]:
-    parameters: TrainingParameters = context.parameters.settled(_proposed(context))
+    try:
+        parameters: TrainingParameters = context.parameters.settled(_proposed(context))
+    except ValueError as error:
+        raise StageError(f"training/{context.name}: {error}") from None
     previous = context.input("previous")
     checkpoint = starting_point(
         previous.folder("checkpoint"), parameters.context, scratch / "previous"

@@ -28,7 +28,7 @@ from tasks.training.planning.lengths import (
     rows_of_epochs,
 )
 from tasks.training.planning.plan import Position, TrainingPlan
-from tasks.training.planning.ramps import Ramp, mixture_ramps
+from tasks.training.planning.ramps import PlanError, Ramp, mixture_ramps
 from tasks.training.planning.schedules import NodeSchedule, checked_schedule
 from tasks.training.recipe.adapter import Adapter, refuse_untrained
 from tasks.training.recipe.devices import Devices
@@ -152,7 +152,10 @@ class TrainingParameters(Parameters):
         if isinstance(self.mixture, TimesNatural):
             if rows is None:
                 raise NotKnownYet("mixture: natural shares are not known before the bins exist")
-            given = self.mixture.shares(rows)
+            try:
+                given = self.mixture.shares(rows)
+            except ValueError as error:
+                raise PlanError(str(error)) from None
             return {c: Ramp.constant(Fraction(str(share))) for c, share in sorted(given.items())}
         if any(isinstance(share, ShareEpochs) for share in self.mixture.values()):
             taken = rows_of_epochs(self.mixture, rows)

@@ -40,10 +40,15 @@ def search(**changes: Any) -> dict[str, Any]:
     return {"proxies": proxies, "law": "linear", "level": 0.8, "resamples": 20} | changes
 
 
-def recipe(folder: Path, names: tuple[str, ...] = ("en", "zh"), **sections: Any) -> Path:
-    """Write the recipe beside its texts."""
-    for number, name in enumerate(("en", "zh", "digits")):
-        rng = random.Random(number)
+MAIN = search(categories=["en", "zh"], targets={"en": 1, "zh": 1, "exam": 0.1})
+
+
+def recipe(
+    folder: Path, names: tuple[str, ...] = ("en", "zh"), digits: int = 2, **sections: Any
+) -> Path:
+    """Write the recipe beside its texts; `digits`: the seed of one of them."""
+    for name, seed in (("en", 0), ("zh", 1), ("digits", digits)):
+        rng = random.Random(seed)
         texts = [
             " ".join(str(rng.randrange(10**6)) for _ in range(60))
             if name == "digits"
@@ -51,6 +56,10 @@ def recipe(folder: Path, names: tuple[str, ...] = ("en", "zh"), **sections: Any)
             for _ in range(60)
         ]
         jsonl(folder / f"{name}.jsonl", [{"text": text} for text in texts])
+    jsonl(
+        folder / "exam.jsonl",
+        [{"question": f"{n}?", "choices": ["salt", "silk"], "answer": n % 2} for n in range(4)],
+    )
     values = {
         "name": "mixing",
         "sources": {
@@ -58,10 +67,11 @@ def recipe(folder: Path, names: tuple[str, ...] = ("en", "zh"), **sections: Any)
             for name in names
         },
         "select": {"heldout": {"fraction": 0.1, "max_documents": 3}},
+        "benchmarks": {"exam": {"format": "multiple-choice", "paths": ["exam.jsonl"]}},
         "tokenizer": {"train": {"size": 300, "from": ["en"]}},
         "model": {"create": SHAPE},
         "binning": {"sequence_length": 32},
-        "mixtures": {"main": search(categories=["en", "zh"])},
+        "mixtures": {"main": MAIN},
         "training": {
             "batch": "4 rows",
             "optimizer": {"lr": 1e-2},
@@ -102,31 +112,33 @@ def test_a_phase_draws_by_what_the_search_proposes_and_a_rerun_repeats_what_is_m
     shares = made["shares/main"].statistics["shares"]
     assert sum(shares.values()) == pytest.approx(1)
     assert len(found["proxies"]) == 5 and not found["proxies"][0]["left_out"]
+    losses = found["proxies"][0]["losses"]
+    assert {target.partition("@")[0] for target in losses} == {"en", "zh", "exam"}
+    assert all(0 < loss < 30 for loss in losses.values())
     for category, rows in made["training/one"].statistics["rows"].items():
         assert abs(rows - 16 * shares[category]) <= 1
     assert to_run(path, tmp_path) == []
     page = made["report/mixing"].records.read("report.html").decode()
     assert "proposed" in page and "proxy~main" not in page.split("Laws, and the proxies")[0]
 
-    # another limit searches again with the same proxies; shares that stay change no phase
-    main = search(categories=["en", "zh"], shares={"en": {"max": shares["en"]}})
-    again = recipe(tmp_path, mixtures={"main": main})
+    # other resamples search again with the same proxies; shares that stay change no phase
+    again = recipe(tmp_path, mixtures={"main": {**MAIN, "resamples": 21}})
     assert set(to_run(again, tmp_path)) >= {"mixture/main", "shares/main"}
     assert not [id for id in to_run(again, tmp_path) if "proxy" in id]
     remade = run(again, tmp_path)
-    if remade["shares/main"].statistics["shares"] == shares:
-        assert remade["training/one"].version == made["training/one"].version
+    assert remade["shares/main"].statistics["shares"] == shares
+    assert remade["shares/main"].version != made["shares/main"].version
+    assert remade["training/one"].version == made["training/one"].version
 
     # more draws train those alone
-    more = search(categories=["en", "zh"])
-    more["proxies"] = [{**more["proxies"][0], "draws": 6}]
+    more = {**MAIN, "proxies": [{**MAIN["proxies"][0], "draws": 6}]}
     left = to_run(recipe(tmp_path, mixtures={"main": more}), tmp_path)
     assert [id for id in left if id.startswith("training/proxy")] == ["training/proxy~main~0-05"]
 
     # a source that is added keeps the ratios of the others, and trains its own proxies alone
     names = ("en", "zh", "digits")
     both = {
-        "main": search(categories=["en", "zh"]),
+        "main": MAIN,
         "next": search(
             given="main",
             search=["digits"],
@@ -147,3 +159,17 @@ def test_a_phase_draws_by_what_the_search_proposes_and_a_rerun_repeats_what_is_m
     told = json.loads(made["mixture/next"].path("fit.json").read_text())["proxies"]
     assert len(told) == 9  # those of `main` are fitted too
     assert made["training/one"].statistics["rows"]["digits"] > 0
+
+    # a source that has changed is searched beside what the earlier search found, which stays
+    given = "artifact:mixing/mixture/next@latest"
+    again = search(given=given, search=["digits"], proxies=both["next"]["proxies"])
+    phase["mixture"] = {"from": "again"}
+    changed = recipe(tmp_path, names, 3, mixtures={"again": again}, training=training)
+    left = [id for id in to_run(changed, tmp_path) if id.startswith("training/proxy")]
+    assert left == [f"training/proxy~again~0-0{number}" for number in range(4)]
+    made = run(changed, tmp_path)
+    told = json.loads(made["mixture/again"].path("fit.json").read_text())["proxies"]
+    columns = {column for proxy in told for column in proxy["shares"]}
+    assert len(told) == 13 and len([c for c in columns if c.startswith("digits@")]) == 2
+    found = made["shares/again"].statistics["shares"]
+    assert found["en"] / (found["en"] + found["zh"]) == pytest.approx(shares["en"], abs=0.01)

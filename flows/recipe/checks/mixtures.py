@@ -48,6 +48,11 @@ def _check_named(recipe: Recipe) -> Iterator[str]:
         if isinstance(phase.mixture, FromMixture):
             where = f"training.phases.{phase.name}.mixture.from"
             yield from _check_reference(where, phase.mixture.origin, list(recipe.mixtures))
+            if (fixed := sum(phase.mixture.beside.values())) > 1:
+                yield (
+                    f"training.phases.{phase.name}.mixture.beside: shares sum to {fixed:g}, more "
+                    "than 1; lower one"
+                )
     before: list[str] = []
     for name, section in recipe.mixtures.items():
         if section.given is not None:
@@ -78,7 +83,16 @@ def _check_names(
 ) -> Iterator[str]:
     known = recipe.categories()
     yield from unknown_names(f"{where}.categories", section.categories, known)
-    yield from unknown_names(f"{where}.targets", list(section.targets), known)
+    yield from unknown_names(
+        f"{where}.targets", list(section.targets), {**known, **recipe.benchmarks}
+    )
+    for target in section.targets:
+        benchmark = recipe.benchmarks.get(target) if target not in known else None
+        if benchmark is not None and "harness" not in benchmark.asked_by(("harness",)):
+            yield (
+                f"{where}.targets: {target!r} is not asked by likelihood (protocol harness), so "
+                "its right answers have no bits per byte; leave it out"
+            )
     yield from unknown_names(f"{where}.search", section.search, categories)
     yield from unknown_names(f"{where}.shares", list(section.shares), categories)
     if isinstance(section.max_epochs, dict):
@@ -101,14 +115,15 @@ def _check_names(
 def _check_heldout(
     recipe: Recipe, section: MixtureSection, where: str, categories: Sequence[str]
 ) -> Iterator[str]:
-    if recipe.select.heldout is None:
+    texts = [target for target in section.targets or categories if target in recipe.categories()]
+    if texts and recipe.select.heldout is None:
         yield (
             f"{where}.targets: proxies are scored by held-out text, and select.heldout is null; "
             "set a fraction"
         )
         return
     compared = recipe.compared()
-    for target in section.targets or categories:
+    for target in texts:
         if not set(recipe.categories()[target]) & set(compared):
             yield (
                 f"{where}.targets: nothing of {target!r} is held out, as its sources are not "

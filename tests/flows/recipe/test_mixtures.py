@@ -22,6 +22,8 @@ sources:
   code: {ingest: {format: text, paths: [a.txt]}, category: code}
   forum: {ingest: {format: text, paths: [a.txt]}, category: forum}
 select: {heldout: {fraction: 0.1}}
+benchmarks:
+  sums: {format: gsm8k, paths: [a.txt]}
 tokenizer: {train: {size: 500}}
 model:
   create: {hidden_size: 8, intermediate_size: 8, num_hidden_layers: 1, num_attention_heads: 2,
@@ -67,8 +69,16 @@ def planned(recipe: Path, *overrides: str) -> Prepared:
             "mixture.from: artifact:r/training/one@latest is no mixture; write "
             "artifact:RECIPE/mixture/NAME@TAG",
         ),
+        (
+            ["training.phases.one.mixture={from: main, beside: {forum: 0.7, code: 0.6}}"],
+            "training.phases.one.mixture.beside: shares sum to 1.3, more than 1; lower one",
+        ),
         (["select.heldout=null"], "mixtures.main.targets: proxies are scored by held-out text"),
         (["mixtures.main.targets={wbe: 1}"], "mixtures.main.targets: 'wbe' is not in this recipe"),
+        (
+            ["mixtures.main.targets={web: 1, sums: 1}"],
+            "mixtures.main.targets: 'sums' is not asked by likelihood (protocol harness)",
+        ),
         (["mixtures.main.categories=[web]"], "a mixture has two categories or more"),
         (
             ["mixtures.main.shares={web: {min: 0.7}, code: {min: 0.4}}"],

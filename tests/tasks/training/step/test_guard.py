@@ -127,6 +127,24 @@ def test_short_phases_are_warned_about_at_their_end_and_stopped_from_16_steps(
     assert not Path(made.output).exists()
 
 
+def test_a_proxy_that_diverges_ends_and_its_statistics_say_so(
+    world: tuple[Path, dict[str, list[str]]], tmp_path: Path
+) -> None:
+    model, bins = world
+    proxy = parameters(**LONG, optimizer={"lr": 5.0}, proxy=True)
+    made = spec(tmp_path, model, bins, proxy)
+    statistics = Phase(made).train()
+    assert (
+        statistics["diverged"].startswith("this phase has diverged") and statistics["steps"] < 100
+    )
+    assert (Path(made.output) / "checkpoint" / "config.json").exists()
+    healthy = spec(tmp_path / "other", model, bins, parameters(**LONG, proxy=True))
+    assert "diverged" not in Phase(healthy).train()
+    # being a proxy is part of a version, and not being one is as it always was
+    assert proxy.identity()["proxy"] is True
+    assert "proxy" not in parameters(**LONG).identity()
+
+
 def test_a_healthy_phase_says_nothing(
     world: tuple[Path, dict[str, list[str]]], tmp_path: Path
 ) -> None:
