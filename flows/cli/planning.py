@@ -65,6 +65,7 @@ def plan(
     by the store's history (≈); of crawls, what reading them takes; of training, what each phase
     does and takes; what tokenizes. Runs nothing.
     """
+    from flows.planning import asking
     from flows.planning.encoders import encoders, in_lines
     from flows.planning.estimates import estimates, in_words
     from flows.planning.origin import origin_in_words, origin_of
@@ -79,6 +80,7 @@ def plan(
         prepared = prepare(request)
         reading = readings(prepared.recipe, prepared.plan)
         tokenizing = encoders(prepared.plan, prepared.recipe.remote.access())
+        questions = asking.costs(prepared.plan, prepared.store)
         expected = estimates(prepared.plan, prepared.store, prepared.phases)
         scaled = None if cluster is None else _scaled(prepared, reading.sources, cluster)
     stages = prepared.plan.to_json()
@@ -88,6 +90,7 @@ def plan(
     if as_json:
         found: dict[str, Any] = {"recipe": prepared.recipe.name, "stages": stages}
         found |= {"reading": reading.sources, "tokenizing": tokenizing, "warnings": warnings}
+        found |= {"asking": {id: cost.to_json() for id, cost in questions.items()}}
         found |= {"expected": {id: made.to_json() for id, made in expected.items()}}
         if prepared.turn is not None:
             found["loop"] = prepared.turn.to_json()
@@ -110,6 +113,8 @@ def plan(
         console.print(line, soft_wrap=True, highlight=False)
     console.print(stage_table(stages, {id: made.seconds for id, made in expected.items()}))
     for line in [*in_words(expected, prepared.plan), *reading.lines, *in_lines(tokenizing)]:
+        console.print(line, soft_wrap=True, highlight=False)
+    for line in asking.in_lines(questions):
         console.print(line, soft_wrap=True, highlight=False)
     for line in origin_in_words(prepared.recipe, prepared.plan):
         console.print(line, soft_wrap=True, highlight=False)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from infra.ledger import UNDETERMINED
+from tasks.documents.curves import Curve
 
 if TYPE_CHECKING:
     from tasks.documents.verdicts import Keeps
@@ -57,6 +58,7 @@ def measured(
         "decontaminate": lambda: _contaminated(details, keeps),
         "line_dedup": lambda: _repeated(details),
         "pii": lambda: _masked(details),
+        "scores": lambda: _scored(details, keeps),
     }
     if stage != "cut":
         return list(parts[stage]()) if stage in parts else []
@@ -135,6 +137,26 @@ def _perplexity(details: Mapping[str, Any], keeps: Keeps) -> Iterator[Measured]:
         verdict = "passes" if bucket in kept else "drops"
         limit += f"; keeps {', '.join(kept)}"
     yield Measured(f"perplexity ({bucket})", round(value, 3), limit, verdict)
+
+
+def _scored(details: Mapping[str, Any], keeps: Keeps) -> Iterator[Measured]:
+    """The score of each classifier, beside the threshold or the curve's cut-offs."""
+    for name, score in details.get("scores", {}).items():
+        section = keeps.classifiers.get(name)
+        shown = None if score is None else round(score, 4)
+        if section is None or section.keep is None:
+            yield Measured(f"score by {name}", shown, "", "")
+            continue
+        dropped = (details.get("reason") or "").startswith(f"classifier.{name}")
+        if isinstance(section.keep, Curve):
+            language = details.get("language") or UNDETERMINED
+            cuts = keeps.limits.get(name, {}).get(language, ())
+            limit = f"{section.keep.in_words()}; cut-offs {', '.join(f'{c:.4g}' for c in cuts)}"
+        else:
+            limit = f"{section.keep.comparison} {section.keep.limit:g}"
+        if score is None:
+            limit = f"none: {section.unscored}"
+        yield Measured(f"score by {name}", shown, limit, "drops" if dropped else "passes")
 
 
 def _contaminated(details: Mapping[str, Any], keeps: Keeps) -> Iterator[Measured]:

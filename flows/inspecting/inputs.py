@@ -5,12 +5,14 @@ applied keeps to them, with everything that the cut read of the same source.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flows.recipe.errors import nearest
 from infra.stage import StageError
 from infra.store import Artifact, ArtifactMissing, Damaged, Store
 from infra.store.manifest import InputReference, Manifest
+from tasks.documents.scoring import classifier_of, source_of
 
 if TYPE_CHECKING:
     from tasks.documents.viewing import SourceView
@@ -50,6 +52,10 @@ def _artifacts(store: Store, reference: str, source: str | None) -> list[Artifac
         raise StageError(f"--stage names {name}, but --source {source}; leave one of them out")
     name = name or source or ""
     known = store.root.child(stage).folders()
+    if stage == "scores" and name and name not in known:
+        if scored := [one for one in known if source_of(one) == name]:
+            return [store.open(f"{stage}/{one}{at}{selector}") for one in scored]
+        known = list(dict.fromkeys(map(source_of, known)))
     if name and known and name not in known:
         raise StageError(
             f"{stage} has no source {name!r}{nearest(name, known)}; it has: {', '.join(known)}"
@@ -71,10 +77,13 @@ def _of_cut(store: Store, cut: Artifact, source: str | None) -> Found:
 
 def _view(store: Store, artifact: Artifact, cut: Artifact | None) -> SourceView:
     """The documents of an annotator's artifact (or of ingest), and what lies beside them."""
-    own = {artifact.stage: artifact}
+    own, name = {artifact.stage: artifact}, artifact.name
+    if artifact.stage == "scores":
+        own[f"scores.{classifier_of(name)}"] = artifact
+        name = source_of(name)
     if cut is not None and _reads(cut.manifest, artifact):
-        return _source_view(store, cut.manifest, artifact.name, cut, own)
-    return _source_view(store, artifact.manifest, artifact.name, None, own)
+        return _source_view(store, cut.manifest, name, cut, own)
+    return _source_view(store, artifact.manifest, name, None, own)
 
 
 def _source_view(
@@ -96,10 +105,15 @@ def _source_view(
         for role, given in inputs.items()
         if role not in ("documents", *own) and (found := _if_there(store, given)) is not None
     }
+    for given in manifest.inputs.get("scores", ()):
+        if source_of(given.name) == name and (found := _if_there(store, given)) is not None:
+            roles.setdefault(f"scores.{classifier_of(given.name)}", found)
     keeps = Keeps()
     if cut is not None:
         roles["cut"] = cut
         keeps = Keeps.of(name, cut.manifest.parameters, cut.statistics)
+    if (scores := own.get("scores")) is not None:
+        keeps = replace(keeps, classifier=classifier_of(scores.name))
     stage = next(iter(own), "cut")
     return SourceView(
         name, documents, {**roles, **own}, keeps, edited=stage not in ("ingest", "line_dedup")

@@ -111,10 +111,11 @@ def _fullness(place: Path | None) -> str:
 
 def _not_permitted(failure: Failure) -> Advice | None:
     error = failure.has_errno(errno.EACCES, errno.EPERM, errno.EROFS)
-    if error is None:
+    read_only = failure.says("read-only file system")  # of a process, or a library's own error
+    if error is None and not read_only:
         return None
-    what = _shown(error.filename) or failure.store
-    if error.errno == errno.EROFS:
+    what = (_shown(error.filename) if error is not None else "") or failure.store
+    if error is None or error.errno == errno.EROFS:
         return Advice(
             f"{what} lies on a file system that is mounted read-only: mount it for writing, or "
             f"name a store elsewhere with --store. {AGAIN}"

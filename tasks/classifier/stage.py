@@ -26,6 +26,7 @@ from typing import Annotated, Literal, Self
 
 import pydantic
 
+from infra.quantities import Count
 from infra.stage import FILE, JSON, Output, Parameters, Role, Stage
 from tasks.documents.roles import ALL_EDITS, columns_of
 
@@ -87,8 +88,8 @@ class ClassifierParameters(Parameters):
         description="what it gives: the probability that a document is good, or (linear, with "
         "labels) the rubric's score",
     )
-    sample: int = pydantic.Field(
-        default=10_000, ge=1, description="documents of each source in good and bad, by hash"
+    sample: Count = pydantic.Field(
+        default=10_000, description="documents of each source in good and bad, by hash"
     )
     languages: tuple[str, ...] | None = pydantic.Field(
         default=None,

@@ -17,7 +17,7 @@ columns (`Keeps`), whatever other checks say of the same documents.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,9 @@ import pyarrow.compute as pc
 
 from infra.ledger import UNDETERMINED
 from tasks.documents import keep_columns
-from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep, covers
+from tasks.documents.curves import Curve
+from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep, ScoreKeep, covers
+from tasks.documents.scoring import SourceClassifier
 
 KEPT, EDITED, DROPPED = "kept", "edited", "dropped"
 FATES = (DROPPED, EDITED, KEPT)
@@ -43,6 +45,7 @@ COLUMNS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "langid": ("language",),
     },
     "pii": {"pii": ("edits",), "langid": ("language",)},
+    "scores": {"scores": ("score",), "langid": ("language",)},
     "cut": {"perplexity": ("perplexity",), "cut": ("reason", "language")},
 }
 """Stage -> role -> the columns that its verdicts are made of. `langid` and, for cut, `perplexity`
@@ -75,6 +78,11 @@ class Keeps:
     decontaminate: str = "report"
     passage_share: float = 1.0
     cutoffs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    classifiers: Mapping[str, SourceClassifier] = field(default_factory=dict)
+    limits: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
+    """Classifier -> language -> the scores at which its curve changes."""
+    classifier: str = ""
+    """The one in question, of stage scores."""
 
     @classmethod
     def of(cls, source: str, parameters: Mapping[str, Any], statistics: Mapping[str, Any]) -> Keeps:
@@ -94,7 +102,23 @@ class Keeps:
                 for cut in statistics["cutoffs"]
                 if source in cut["sources"]
             },
+            classifiers={
+                name: SourceClassifier.model_validate(section)
+                for name, section in given.get("classifiers", {}).items()
+            },
+            limits=_limits(source, statistics.get("curves", ())),
         )
+
+
+def _limits(
+    source: str, curves: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[str, tuple[float, ...]]]:
+    found: dict[str, dict[str, tuple[float, ...]]] = {}
+    for curve in curves:
+        if curve["source"] == source:
+            values = tuple(value for value, _ in curve["limits"])
+            found.setdefault(curve["classifier"], {})[curve["language"]] = values
+    return found
 
 
 def verdicts(stage: str, table: pa.Table, keeps: Keeps, rule: str = "") -> pa.Table:
@@ -206,6 +230,42 @@ def _pii(table: pa.Table, keeps: Keeps, language: pa.Array, rule: str) -> list[p
     return [_edited(reasons), lists, removed, _nulls(len(reasons))]
 
 
+def _scores(table: pa.Table, keeps: Keeps, language: pa.Array, rule: str) -> list[pa.Array]:
+    """Of a curve, documents at a limit itself count as above it, though a hash divides them."""
+    score = _column(table, "score")
+    values, name = score.cast(pa.float64()), keeps.classifier
+    section = keeps.classifiers.get(name)
+    if section is None or section.keep is None:
+        return [*_by_reason(_null_reasons(len(score))), values, _nulls(len(score))]
+    if isinstance(section.keep, ScoreKeep):
+        reason = keep_columns.score_reasons(section.keep, name, score)
+        distance = pc.abs(pc.subtract(values, section.keep.limit))
+    else:
+        reason, distance = _by_curve(section.keep, name, values, language, keeps)
+    unscored = pa.scalar(
+        None if section.unscored == "keep" else f"classifier.{name}.unscored", pa.string()
+    )
+    return [*_by_reason(pc.if_else(pc.is_null(score), unscored, reason)), values, distance]
+
+
+def _by_curve(
+    curve: Curve, name: str, values: pa.Array, language: pa.Array, keeps: Keeps
+) -> tuple[pa.Array, pa.Array]:
+    reasons: list[str | None] = []
+    distances: list[float | None] = []
+    by_language = keeps.limits.get(name, {})
+    for value, code in zip(values.to_pylist(), language.to_pylist(), strict=True):
+        limits = by_language.get(code)
+        if value is None or limits is None:
+            reasons.append(None)
+            distances.append(None)
+            continue
+        step = sum(value >= limit for limit in limits)
+        reasons.append(None if curve.factors[step] else f"classifier.{name}")
+        distances.append(min((abs(value - limit) for limit in limits), default=None))
+    return pa.array(reasons, pa.string()), pa.array(distances, pa.float64())
+
+
 def _cut(table: pa.Table, keeps: Keeps, language: pa.Array, rule: str) -> list[pa.Array]:
     reason = _column(table, "reason")
     if "perplexity" not in table.column_names:
@@ -222,6 +282,7 @@ _BY_STAGE: Mapping[str, Callable[[pa.Table, Keeps, pa.Array, str], list[pa.Array
     "line_dedup": _line_dedup,
     "decontaminate": _decontaminate,
     "pii": _pii,
+    "scores": _scores,
     "cut": _cut,
 }
 STAGES = tuple(_BY_STAGE)

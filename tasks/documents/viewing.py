@@ -38,6 +38,10 @@ DETAILS: Mapping[str, tuple[str, ...]] = {
     "decontaminate": ("contaminated", "passage_share"),
     "cut": ("reason", "category", "bucket"),
 }
+SCORES = "scores."
+"""Before the classifier in the role of its scores: `scores.edu`."""
+
+
 """Role -> its columns that are read of a chosen document; edits apart."""
 
 Measure = Callable[[str, str], "tuple[float, float] | None"]
@@ -173,6 +177,11 @@ def _details(place: Place, rows: list[int]) -> list[dict[str, Any]]:
         read = _rows_of_group(file, documents, group, columns).take(numbers)
         for details, values in zip(result, read.to_pylist(), strict=True):
             details |= values
+    for role in view.roles:
+        if role.startswith(SCORES) and (file := view.file(role, part)) is not None:
+            read = _rows_of_group(file, documents, group, ("score",)).take(numbers)
+            for details, score in zip(result, read["score"].to_pylist(), strict=True):
+                details.setdefault("scores", {})[role.removeprefix(SCORES)] = score
     for role in (EDITED_BY, "decontaminate", "pii"):
         if (file := view.file(role, part)) is None:
             continue

@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 
 import pydantic
 
+from infra.quantities import Count
 from infra.secrets import is_secret_name
 from infra.stage import FILE, JSON, NOT_IDENTITY, Output, Parameters, Role, Stage
 from tasks.documents.roles import ALL_EDITS, columns_of
@@ -143,7 +144,7 @@ class LabelsParameters(Parameters):
         default=None,
         description="instead of an endpoint, the folder or hub name of a chat model that runs here",
     )
-    sample: int = pydantic.Field(default=1_000, ge=1, description="documents of each source")
+    sample: Count = pydantic.Field(default=1_000, description="documents of each source")
     seed: int = pydantic.Field(default=0, ge=0)
     languages: tuple[str, ...] | None = pydantic.Field(
         default=None, description="only documents in these languages, where langid tells"

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from infra.quantities import counted
-from tasks.report import documents, head, mixtures, models, origin, scorecard, scores, training
+from tasks.report import (
+    documents,
+    head,
+    mixtures,
+    models,
+    origin,
+    quality,
+    scorecard,
+    scores,
+    training,
+)
 from tasks.report.blocks import Section
 from tasks.report.draw import Top, draw
 from tasks.report.notes import Inputs
@@ -36,7 +46,9 @@ def page(
         documents.extraction(numbers),
         documents.removed(numbers),
         documents.languages(numbers),
+        quality.quality(numbers),
         documents.duplicates(numbers),
+        documents.semantic(numbers),
         documents.contamination(numbers),
         models.tokenizer(numbers),
         models.model(numbers),

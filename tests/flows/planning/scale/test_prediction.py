@@ -217,8 +217,8 @@ def test_opening_files_grows_with_parts_times_partitions() -> None:
 def test_deduplication_is_divided_as_the_stage_divides_it(documents: int, workers: int) -> None:
     from infra.stage import StageError
     from tasks.dedup.batch import bytes_per_document
-    from tasks.dedup.parts import SignedPart
     from tasks.dedup.run import Layout
+    from tasks.duplicates.parts import SignedPart
 
     rows = documents // 10
     parts = tuple(
