@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo world recipes pages test browser duty setup lint bench claims mixture forest fuzz hostile audit ranks peers old-transformers lmplz docs clean
+.PHONY: demo world recipes pages test browser duty setup lint bench claims mixture forest fuzz hostile faults audit ranks peers old-transformers lmplz docs clean
 
 demo: $(READY)
 	@$(BIN)/python configs/demo/generate.py build/demo/world
@@ -21,7 +21,7 @@ world: $(READY)  # what the demo's recipes and the small twins read: crawl, corp
 
 recipes: world  # the small twins of the recipes of the literature, each to its report (minutes each)
 	@$(BIN)/puna run configs/demo-base.yaml
-	@for name in $(SMALL); do $(BIN)/puna run configs/$$name-small.yaml || exit 1; done
+	@for name in $(SMALL); do $(BIN)/python configs/demo/rater.py $(BIN)/puna run configs/$$name-small.yaml || exit 1; done
 
 test: $(READY)  # on all cores, up to four; one after the other: .venv/bin/python -m pytest
 	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --no-loadscope-reorder
@@ -81,6 +81,9 @@ audit: $(READY)  # known vulnerabilities of the pinned packages (asks PyPI, in a
 
 hostile: $(READY)  # hostile inputs by hand: how each ends, in what time and memory (10 minutes)
 	@$(BIN)/python -m tests.faults.hostile.run --write docs/hostile.md
+
+faults: $(READY)  # 500 faults at random moments of whole runs, and named cases (an hour; resumable; disks need root)
+	@$(BIN)/python -m tests.faults.runs.run --write docs/faults.md
 
 claims: $(READY)  # claims of the literature at small scale, over three seeds (an hour of one core; resumable)
 	@$(BIN)/python tests/benchmarks/claims/run.py --write docs/claims.md

@@ -18,8 +18,8 @@ from tasks.decontaminate.stage import DecontaminateParameters
 from tasks.dedup.stage import STAGE as DEDUP
 from tasks.dedup.stage import DedupParameters
 from tasks.duplicates.preferences import PREFERENCES
+from tasks.embeddings.stage import BASE, EmbeddingsParameters
 from tasks.embeddings.stage import STAGE as EMBEDDINGS
-from tasks.embeddings.stage import EmbeddingsParameters
 from tasks.ingest.stage import STAGE as INGEST
 from tasks.labels.stage import STAGE as LABELS
 from tasks.langid.stage import STAGE as LANGID
@@ -133,7 +133,8 @@ def _embed(recipe: Recipe, wiring: Wiring) -> None:
     if section is None or not embedded:
         return
     if section.of_base:
-        base = recipe.model.base if recipe.model else None
+        own = recipe.model.base if recipe.model else None
+        base = own if section.model == BASE else section.model
         reference = ArtifactReference.parse(base) if base and is_artifact(base) else None
         parameters = narrowed(TokenVectorsParameters, section, model=None if reference else base)
         wiring.add(TOKEN_VECTORS, MAIN, parameters, embedded, base=[reference] if reference else [])

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 
 from flows.planning.graph import Node
 from flows.planning.plan import Plan
@@ -69,7 +70,32 @@ def _faults(node: Node, pins: Mapping[str, tuple[Pin, ...]], access: Access) -> 
     memory = access.cache / "lookups" / f"{key}.faults"
     with contextlib.suppress(OSError, ValueError, TypeError):
         return [Fault(**fault) for fault in json.loads(memory.read_text(encoding="utf-8"))]
-    found = node.stage.faults(node.parameters, pins, access)
+    try:
+        found = node.stage.faults(node.parameters, pins, access)
+    except FileNotFoundError as error:
+        if (gone := _gone(pins, str(error.filename))) is None:
+            raise
+        return [gone]
+    if not all(_is_as_pinned(pin) for several in pins.values() for pin in several):
+        return found  # of files that were changed meanwhile: it is not true of what was pinned
     with contextlib.suppress(OSError):
         replace_bytes(memory, json.dumps([asdict(fault) for fault in found]).encode())
     return found
+
+
+def _gone(pins: Mapping[str, tuple[Pin, ...]], path: str) -> Fault | None:
+    """The fault of a pinned file that is missing by now; None for another file."""
+    for parameter, found in pins.items():
+        if path in [pin.path for pin in found]:
+            what = f"{path} was there a moment ago, and is not now; put it back, and run again"
+            return Fault(parameter, what)
+    return None
+
+
+def _is_as_pinned(pin: Pin) -> bool:
+    """Whether nobody has written to a local file since it was pinned."""
+    try:
+        status = Path(pin.path).stat()
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (pin.bytes, pin.modified_ns)

@@ -8,16 +8,24 @@ from dataclasses import replace
 from flows.planning.mixing import shares_id
 from flows.planning.origin import begin_of
 from flows.planning.plan import Plan
+from flows.recipe.references import is_artifact
 from flows.recipe.sections import Recipe
 from infra.store import Damaged
 from tasks.binning.stage import STAGE as BINNING
 from tasks.documents.bins import category_of, most_repeated
 from tasks.documents.proposals import proposed_shares
+from tasks.mixture.draws import whole
 from tasks.training.phases.facts import BinFacts, PhaseFacts, facts
 from tasks.training.phases.phase_section import PhaseSection
 from tasks.training.phases.section import TrainingSection
 from tasks.training.planning.ramps import PlanError
-from tasks.training.recipe.sections import FromMixture, Mixture, TimesNatural, categories_of
+from tasks.training.recipe.sections import (
+    FromMixture,
+    Mixture,
+    TimesNatural,
+    categories_of,
+    mixture_name,
+)
 
 
 def known_bins(plan: Plan) -> dict[tuple[str, int], BinFacts]:
@@ -74,11 +82,16 @@ def _with_shares(
                 mixture = _proposed(phase, mixture, plan)
             else:
                 named = categories_of(mixture, list(recipe.categories()), recipe.searched())
-                length = phase.sequence_length or training_length(recipe)
+                length, origin = phase.sequence_length or training_length(recipe), mixture.origin
                 known = all((category, length) in bins for category in named)
-                what = "natural" if known else "equal"
-                assumed[phase.name] = f"{what} shares, until {mixture.origin} is made"
-                mixture = _natural(named) if known else _equal(named)
+                around = _around(recipe, mixture)
+                if around is not None and around.keys() == set(named):
+                    what, mixture = "the shares that it is searched around", dict(around)
+                elif known:
+                    what, mixture = "natural shares", _natural(named)
+                else:
+                    what, mixture = "equal shares", _equal(named)
+                assumed[phase.name] = f"{what}, until {origin} is made"
         phases.append(phase.model_copy(update={"mixture": mixture}))
     return training.model_copy(update={"phases": tuple(phases)}), assumed
 
@@ -94,6 +107,14 @@ def _proposed(phase: PhaseSection, mixture: FromMixture, plan: Plan) -> Mixture:
         return mixture.shares(proposed_shares(artifact)) if artifact is not None else mixture
     except (Damaged, OSError, ValueError) as error:
         raise PlanError(f"{phase.name}.{error}") from None
+
+
+def _around(recipe: Recipe, mixture: FromMixture) -> Mapping[str, float] | None:
+    """The shares that the recipe states its search is to look around."""
+    if is_artifact(mixture.origin):
+        return None
+    around = recipe.mixtures[mixture_name(mixture.origin)].around
+    return whole(around) if isinstance(around, Mapping) else None
 
 
 def _natural(categories: list[str]) -> Mixture:

@@ -13,6 +13,7 @@ import pydantic
 from flows.recipe.errors import nearest
 from flows.recipe.evaluated import EvaluationSection, Name, OtherModel
 from flows.recipe.mixing import MixtureSection
+from flows.recipe.references import is_artifact
 from flows.recipe.suites import Absent
 from infra.engine.config import EngineConfig
 from infra.remote.config import RemoteConfig
@@ -303,13 +304,14 @@ class EmbeddingsSection(EmbeddingsParameters, TokenVectorsParameters):
     model: Annotated[str, FILE] = pydantic.Field(
         min_length=1,
         description="folder of a Hugging Face encoder or a sentence-transformers model, or its "
-        "name on the hub; `base`: sums of the input embeddings of the recipe's model.base",
+        "name on the hub; `base`, or artifact:RECIPE/model/NAME@TAG: sums of the input embeddings "
+        "of the recipe's model.base, or of a model that a recipe made",
     )
 
     @property
     def of_base(self) -> bool:
-        """Whether vectors are sums of the base's input embeddings."""
-        return self.model == BASE
+        """Whether vectors are sums of a base's input embeddings."""
+        return self.model == BASE or is_artifact(self.model)
 
     @pydantic.model_validator(mode="after")
     def _only_its_own(self) -> Self:

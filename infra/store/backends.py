@@ -62,8 +62,11 @@ class LocalDirectory(Directory):
     def create(self, name: str, data: bytes) -> None:
         """See `Directory`."""
         staged = self.staging(name)
-        staged.write_bytes(data)
-        self.publish(staged, name)
+        try:
+            staged.write_bytes(data)
+            self.publish(staged, name)
+        finally:
+            staged.unlink(missing_ok=True)
 
     def replace(self, name: str, data: bytes) -> None:
         """See `Directory`."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,27 +34,31 @@ def train(corpus: Path, model: Path, settings: dict[str, Any], scratch: Path, na
 
     Raises:
         StageError: fastText cannot be trained with these settings.
+        OSError: the model could not be written whole.
     """
     least = -(-LEAST_BYTES // (4 * settings["dim"]))
     spec = scratch / "fasttext.json"
     given = {**settings, "bucket": max(settings["bucket"], least)}
     spec.write_text(json.dumps({"corpus": str(corpus), "model": str(model), "settings": given}))
-    problems: list[str] = []
+    problems: list[dict[str, Any]] = []
     try:
         launch_module(
             "tasks.classifier.fasttext_process",
             spec,
-            lambda message: problems.append(str(message.get("error", ""))),
+            problems.append,
             cpu_threads=1,
         )
     except LaunchError as error:
         ended = error.how_it_ended("lower fasttext.dim or fasttext.buckets")
         raise StageError(f"classifier/{name}: fastText {ended}\n{error.tail}".rstrip()) from None
-    if problems := [problem for problem in problems if problem]:
-        raise StageError(
-            f"classifier/{name}: fastText could not be trained ({problems[0]}); lower fasttext.lr "
-            f"(it is {settings['lr']:g}), or fasttext.min_count (it is {settings['minCount']})"
-        )
+    for problem in problems:
+        if number := problem.get("errno"):  # the disk is full
+            raise OSError(number, os.strerror(number), problem.get("file"))
+        if what := problem.get("error"):
+            raise StageError(
+                f"classifier/{name}: fastText could not be trained ({what}); lower fasttext.lr (it "
+                f"is {settings['lr']:g}), or fasttext.min_count (it is {settings['minCount']})"
+            )
 
 
 def main(spec: Path) -> None:
@@ -63,10 +68,15 @@ def main(spec: Path) -> None:
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _THRESHOLD_BYTES)
     import fasttext
 
+    from tasks.scorers.fasttext_scorer import require_whole
+
     given = json.loads(spec.read_text())
     try:
         made = fasttext.train_supervised(given["corpus"], thread=1, verbose=0, **given["settings"])
         made.save_model(given["model"])
+        require_whole(Path(given["model"]), made)
+    except OSError as error:
+        sys.stdout.write(json.dumps({"errno": error.errno, "file": error.filename}) + "\n")
     except (RuntimeError, ValueError) as error:
         sys.stdout.write(json.dumps({"error": str(error).rstrip(".")}) + "\n")
 

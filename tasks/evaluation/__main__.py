@@ -8,6 +8,7 @@ reason, stderr ends with a traceback); 75 stdin was closed, finished tasks are k
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -16,6 +17,9 @@ from pathlib import Path
 
 from infra.engine.launch import exit_with_parent
 from infra.secrets import without_secrets
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM)
+"""What a disk refuses; the parent advises what to do."""
 
 
 def main(arguments: list[str]) -> int:
@@ -44,14 +48,21 @@ def main(arguments: list[str]) -> int:
         stdout.write(json.dumps({"progress": [done, total]}) + "\n")
         stdout.flush()
 
+    def fail(reason: str) -> int:
+        stdout.write(json.dumps({"error": reason}) + "\n")
+        stdout.flush()
+        return 1
+
     try:
         # The harness prints to stdout, which carries our messages.
         with contextlib.redirect_stdout(sys.stderr):
             evaluate(spec, report_progress)
     except StageError as error:
-        stdout.write(json.dumps({"error": str(error)}) + "\n")
-        stdout.flush()
-        return 1
+        return fail(str(error))
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        return fail(f"{error.filename or spec.output}: {error.strerror}; finished tasks are kept")
     return 0
 
 

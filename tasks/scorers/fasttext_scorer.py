@@ -6,8 +6,10 @@ NumPy 2.
 
 from __future__ import annotations
 
+import errno
 import functools
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,20 @@ def load(path: str) -> Any:
             "supervised one"
         )
     return model
+
+
+def require_whole(path: Path, model: Any) -> None:
+    """Raise `OSError` if a file that `model.save_model` has just written is cut short: fastText
+    does not say that the disk is full, and loads such a file without a word.
+    """
+    arguments = model.f.getArgs()
+    words, labels = model.f.getVocab("strict")[0], model.f.getLabels("strict")[0]
+    numbers = arguments.dim * (len(words) + arguments.bucket + len(labels))
+    names = sum(len(name.encode()) for name in (*words, *labels))
+    # Two numbers for a header, arguments, sizes; a count and a kind for each name; two matrices.
+    expected = 8 + 56 + 28 + names + 10 * (len(words) + len(labels)) + 2 * 17 + 4 * numbers
+    if path.stat().st_size < expected:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def labels_of(path: Path) -> tuple[str, ...]:

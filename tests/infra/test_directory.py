@@ -5,6 +5,7 @@ processes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import multiprocessing
 import pickle
 import time
@@ -245,3 +246,16 @@ def test_a_damaged_record_s_path_stays_inside(tmp_path: Path) -> None:
     assert isinstance(directory, LocalDirectory)
     directory.remove(str(outside))
     assert outside.read_text() == "x"
+
+
+def test_a_file_that_could_not_be_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> int:
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        open_directory(str(tmp_path)).create("a.json", b"{}")
+    assert list(tmp_path.iterdir()) == []

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from flows.running.promotion import settle
+from flows.running.promotion import conclude, settle
 from infra.engine.base import Inline
 from infra.stage import StageError
 from infra.store import Artifact, Damaged, Store, operations, promotions
@@ -88,3 +89,28 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path, store: Store) -> No
     with pytest.raises(Damaged, match="the promotion before it"):
         promotions.promoted_run(store, "r")
     assert "20260101T000000Z-first.json is damaged" in next(iter(store.damaged_records()))
+
+
+def test_of_two_runs_at_once_that_made_the_same_neither_is_refused(
+    tmp_path: Path, store: Store
+) -> None:
+    one, other = built(tmp_path, 1), built(tmp_path, 2)
+    asks = SimpleNamespace(selection=SimpleNamespace(pins=()))
+    turn = SimpleNamespace(continues=None, again=False)  # both began before any was promoted
+    prepared: Any = SimpleNamespace(
+        store=store,
+        recipe=SimpleNamespace(name="r"),
+        turn=turn,
+        request=asks,
+        plan=SimpleNamespace(steps={}),
+    )
+    write_run(store, "first", one)
+    write_run(store, "second", one)
+    first = conclude(prepared, {"toy/main": one}, "first")
+    second = conclude(prepared, {"toy/main": one}, "second")
+    assert first is not None and first.promoted
+    assert second is not None and not second.promoted and not second.refused
+    assert second.reasons == ("run first, beside this one, made the same",)
+    third = conclude(prepared, {"toy/main": other}, "third")
+    assert third is not None and third.refused and "was promoted while this one ran" in str(third)
+    assert promotions.promoted_run(store, "r") == "first"

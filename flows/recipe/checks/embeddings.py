@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tasks.embeddings.stage import BASE
+
 if TYPE_CHECKING:
     from flows.recipe.sections import Recipe
 
@@ -30,10 +32,10 @@ def check_embeddings(recipe: Recipe) -> list[str]:
             )
     if section is None:
         return problems
-    if section.of_base and (recipe.model is None or recipe.model.base is None):
+    if section.model == BASE and (recipe.model is None or recipe.model.base is None):
         problems.append(
             "embeddings.model: is base, but the recipe has no model.base; state one, or name an "
-            "encoder here"
+            "encoder here, or a model that another recipe made (artifact:RECIPE/model/NAME@TAG)"
         )
     if not recipe.embedded():
         problems.append("embeddings: no source has a category, so no document gets a vector")

@@ -4,6 +4,8 @@ to end as an undisturbed one does.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import random
 import shutil
 import time
@@ -13,6 +15,7 @@ from typing import Any, Literal
 
 from tests.faults.runs import judge, warm
 from tests.faults.runs.kinds import PROCESSES, Kind, fits
+from tests.faults.runs.nodes import Nodes
 from tests.faults.runs.places import S3, Disk, Prefect
 from tests.faults.runs.scene import RUN_LIMIT_S, Scene
 
@@ -34,20 +37,33 @@ class Surroundings:
 
     folder: Path
     world: Path
-    s3: S3 | None
-    prefect: Prefect | None
-    nodes: Any
+    stack: contextlib.ExitStack
     undisturbed: dict[str, Any]
-    """`artifacts`: step -> [version, digest]; `seconds`: configuration -> length of a run;
-    `steps`: configuration -> step -> [begin, seconds].
+    """`artifacts`: recipe -> step -> [version, digest]; `seconds`: configuration -> length of a
+    run; `steps`: configuration -> step -> [begin, seconds].
     """
 
-    def scene(self, kind: Kind, number: int, engine: tuple[str, ...]) -> Scene:
+    @functools.cached_property
+    def s3(self) -> S3:
+        """Started when it is first needed, as the others."""
+        return self.stack.enter_context(S3(self.folder / "s3"))
+
+    @functools.cached_property
+    def prefect(self) -> Prefect:
+        """A server of its own."""
+        return self.stack.enter_context(Prefect(self.folder / "prefect"))
+
+    @functools.cached_property
+    def nodes(self) -> Nodes:
+        """Two nodes of Ray."""
+        return self.stack.enter_context(Nodes())
+
+    def scene(self, kind: Kind, number: int, engine: tuple[str, ...], recipe: str) -> Scene:
         """A new scene for a kind of fault."""
         rng = random.Random(f"fault {number}")
         folder = self.folder / f"fault-{number}-{time.monotonic_ns()}"
         shutil.copytree(self.world, folder / "world")
-        recipe, disk = folder / "world" / "faults.yaml", None
+        file, disk = folder / "world" / f"{recipe}.yaml", None
         store = str(folder / "store")
         files = Path(store)
         if kind.place == "disk":
@@ -55,12 +71,11 @@ class Surroundings:
             files = folder / "disk" / "store"
             store = str(files)
         elif kind.place == "s3":
-            assert self.s3 is not None
             store, files = (
                 f"s3://{S3.BUCKET}/{folder.name}",
                 self.s3.folder / S3.BUCKET / folder.name,
             )
-        scene = Scene(folder, recipe, store, files, rng, engine, disk)
+        scene = Scene(folder, file, store, files, rng, engine, disk)
         scene.s3 = self.s3 if kind.place == "s3" else None
         scene.prefect = self.prefect if kind.prefect else None
         scene.clock = folder / "clock" if kind.moved_clock else None
@@ -70,10 +85,12 @@ class Surroundings:
         return scene
 
 
-def configuration(kind: Kind, engine: tuple[str, ...]) -> str:
+def configuration(kind: Kind, engine: tuple[str, ...], recipe: str) -> str:
     """Where and how a run works, by which its length is known."""
     how = "ray" if kind.ray else "processes" if engine else "inline"
-    return f"{'s3' if kind.place == 's3' else 'disk'}, {how}{', Prefect' if kind.prefect else ''}"
+    prefect = ", Prefect" if kind.prefect else ""
+    other = f", {recipe}" if recipe != "loop" else ""
+    return f"{'s3' if kind.place == 's3' else 'disk'}, {how}{prefect}{other}"
 
 
 def engine_of(kind: Kind, number: int, around: Surroundings) -> tuple[str, ...]:
@@ -93,26 +110,35 @@ def strike(
     number: int,
     around: Surroundings,
     engine: tuple[str, ...],
+    recipe: str = "loop",
     stage: str = "",
-    lasting_s: float = RUN_LIMIT_S,
 ) -> dict[str, Any]:
     """Make fault `number`, at a moment of the whole run or of a `stage`; its line of the table."""
     rng = random.Random(f"moment {number}")
+    configured = configuration(kind, engine, recipe)
     began = time.monotonic()
     for drawn in range(TRIES):
-        with around.scene(kind, number, engine) as scene:
-            found = _once(kind, scene, around, rng, stage, lasting_s)
+        with around.scene(kind, number, engine, recipe) as scene:
+            found = _once(kind, scene, around, rng, configured, stage)
             if found is not None:
                 return {
                     "number": number,
                     "kind": kind.name,
-                    "configuration": configuration(kind, engine),
+                    "configuration": configured,
+                    "recipe": recipe,
                     "aimed_at": stage,
                     "drawn_again": drawn,
                     **found,
                     "seconds": round(time.monotonic() - began, 1),
                 }
-    return {"number": number, "kind": kind.name, "result": "no moment", "aimed_at": stage}
+    return {
+        "number": number,
+        "kind": kind.name,
+        "configuration": configured,
+        "recipe": recipe,
+        "aimed_at": stage,
+        "result": "no moment",
+    }
 
 
 def _once(
@@ -120,12 +146,12 @@ def _once(
     scene: Scene,
     around: Surroundings,
     rng: random.Random,
+    configured: str,
     stage: str,
-    lasting_s: float,
 ) -> dict[str, Any] | None:
     """As `strike`; None where the run had ended, or there was nothing to strike."""
     run = scene.begin(*kind.more)
-    if not _wait_for_moment(run, configuration(kind, scene.engine), around, rng, stage):
+    if not _wait_for_moment(run, configured, around, rng, stage):
         return None
     at = time.monotonic() - run.started
     where = place_of(run)
@@ -134,17 +160,20 @@ def _once(
     did = kind.strike(scene)
     if not did:
         return None
-    statuses = [one.wait(lasting_s) for one in list(scene.runs)]
+    statuses = [one.wait(RUN_LIMIT_S) for one in list(scene.runs)]
     kind.mend(scene)
+    if kind.inputs and where == [OUTSIDE[0]] and statuses[0] == 0:
+        return None  # it read another input from its beginning, and says so by its versions
     found: dict[str, Any] = {
         "what": did,
         "at_s": round(at, 3),
-        "of_s": round(around.undisturbed["seconds"][configuration(kind, scene.engine)], 3),
+        "of_s": round(around.undisturbed["seconds"][configured], 3),
         "where": where,
         "status": statuses[0],
         "said": judge.error_of(run.said()),
     }
-    reference = {id: tuple(pair) for id, pair in around.undisturbed["artifacts"].items()}
+    artifacts = around.undisturbed["artifacts"][scene.recipe.stem]
+    reference = {id: tuple(pair) for id, pair in artifacts.items()}
     wrong = [
         problem
         for one, status in zip(list(scene.runs), statuses, strict=True)

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from tests.loopback.s3 import CREDENTIALS
 
-DISK_BYTES = 64 << 20
+DISK_BYTES = 128 << 20
 INODES = 30_000
 
 

@@ -18,23 +18,27 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.faults.runs import judge, warm, world
 from tests.faults.runs.fault import Surroundings, configuration, engine_of, strike
 from tests.faults.runs.kinds import KINDS, Kind
-from tests.faults.runs.nodes import Nodes
-from tests.faults.runs.places import S3, Prefect, can_mount
+from tests.faults.runs.page import LEAST, write
+from tests.faults.runs.places import can_mount
 from tests.faults.runs.scene import clock_library, is_preloaded
 
 FOLDER = warm.REPOSITORY / "build" / "faults"
 COUNT = 500
+SLOW = 50
+"""The last ones are of kinds that need servers and take ten times as long."""
 UNIFORM = 300
 """So many draws are from the whole run before stages with fewer than `LEAST` get their own."""
-LEAST = 10
+SEARCHING = ("mixture", "shares", "classifier", "scores")
+"""Stages of the second recipe, `search`."""
 RAY = 8
 """The last ones kill nodes of Ray, which need two cores alone."""
 
@@ -43,31 +47,76 @@ def main() -> int:
     """Returns the number of faults that were not met as they should be."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=COUNT)
-    parser.add_argument("--only", default="", help="only kinds whose names match it")
+    parser.add_argument("--only", default="", help="only kinds whose names match it, and no cases")
     parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--first", type=int, default=0, help="the number to begin with")
+    parser.add_argument("--cases", action="store_true", help="only the named cases")
     parser.add_argument("--write", type=Path, help="the page to write")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
-    lines = given.folder / "faults.jsonl"
+    lines, of_cases = given.folder / "faults.jsonl", given.folder / "named.jsonl"
     _preload(given.folder)
-    done = read(lines)
-    if len(done) < given.count or again(done, KINDS):
+    done = {line["number"]: line for line in read(lines)}
+    todo = [] if given.cases else lacking_faults(done, given.first, given.count)
+    cases_todo = [] if given.only or given.first else lacking_cases(of_cases)
+    if todo or cases_todo:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leave nothing behind
         with surroundings(given.folder, given.only) as (around, kinds):
-            for number in [*again(done, kinds), *range(len(done), given.count)]:
-                kind, stage = choose(number, given.count, done, kinds, around)
-                engine = engine_of(kind, number, around)
-                learn(kind, engine, around, given.folder / "undisturbed.json")
-                line = strike(kind, number, around, engine, stage)
+            for number in todo:
+                line = one(number, given.count, done, kinds, around, given.folder)
                 with lines.open("a", encoding="utf-8") as stream:
                     stream.write(json.dumps(line, ensure_ascii=False) + "\n")
-                done[number:] = [line, *done[number + 1 :]]
+                done[number] = line
                 print(told(line), flush=True)
+            cases(around, cases_todo, of_cases)
+    named = read(of_cases, "case")
     if given.write:
-        from tests.faults.runs import page
+        write(given.write, list(done.values()), learned(given.folder / "undisturbed.json"), named)
+    wrong = sum(line["result"] not in ("same", "told") for line in done.values())
+    return wrong + sum(bool(line["wrong"]) for line in named)
 
-        page.write(given.write, done, json.loads((given.folder / "undisturbed.json").read_text()))
-    return sum(line["result"] not in ("same", "told") for line in done)
+
+def one(
+    number: int,
+    count: int,
+    done: Mapping[int, dict[str, Any]],
+    kinds: Sequence[Kind],
+    around: Surroundings,
+    folder: Path,
+) -> dict[str, Any]:
+    """Make fault `number`."""
+    kind, recipe, stage = choose(number, count, done, kinds, around)
+    engine = engine_of(kind, number, around)
+    learn(kind, engine, recipe, around, folder / "undisturbed.json")
+    try:
+        return strike(kind, number, around, engine, recipe, stage)
+    except Exception:  # of the harness: the others go on
+        return failed(kind, number, recipe, stage, traceback.format_exc())
+
+
+def lacking_cases(file: Path) -> list[str]:
+    """The named cases that have not been made, or not as they should be."""
+    from tests.faults.runs import named
+
+    made = {line["case"] for line in read(file, "case") if not line["wrong"]}
+    return [name for name in named.CASES if name not in made]
+
+
+def cases(around: Surroundings, names: Sequence[str], file: Path) -> None:
+    """Make named cases."""
+    from tests.faults.runs import named
+
+    for name in names:
+        line = named.make(name, around)
+        with file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+        print(f"{'WRONG' if line['wrong'] else 'fine':6} {name}: {line['wrong'] or line['seen']}")
+
+
+def failed(kind: Kind, number: int, recipe: str, stage: str, error: str) -> dict[str, Any]:
+    """The line of a fault that could not be made."""
+    line = {"number": number, "kind": kind.name, "recipe": recipe, "aimed_at": stage}
+    return line | {"result": "no moment", "wrong": [error]}
 
 
 def told(line: dict[str, Any]) -> str:
@@ -78,45 +127,46 @@ def told(line: dict[str, Any]) -> str:
     return text + "".join(f"\n       {one}" for one in line.get("wrong", ()))
 
 
-def read(file: Path) -> list[dict[str, Any]]:
-    """The faults made so far, by number: the last line of each."""
+def read(file: Path, key: str = "number") -> list[dict[str, Any]]:
+    """What was made so far, by number or name: the last line of each."""
     if not file.exists():
         return []
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    return list({line["number"]: line for line in lines}.values())
+    return list({line[key]: line for line in lines}.values())
 
 
-def again(done: Sequence[dict[str, Any]], kinds: Sequence[Kind]) -> list[int]:
-    """Numbers of faults that were not met as they should be: they are made again."""
-    names = {kind.name for kind in kinds}
-    return [
-        line["number"]
-        for line in done
-        if line["result"] not in ("same", "told") and line["kind"] in names
-    ]
+def lacking_faults(done: Mapping[int, Mapping[str, Any]], first: int, count: int) -> list[int]:
+    """Numbers of faults that have not been made, or were not met as they should be."""
+    met = {number for number, line in done.items() if line["result"] in ("same", "told")}
+    return [number for number in range(first, count) if number not in met]
 
 
 def choose(
     number: int,
     count: int,
-    done: Sequence[dict[str, Any]],
+    done: Mapping[int, dict[str, Any]],
     kinds: Sequence[Kind],
     around: Surroundings,
-) -> tuple[Kind, str]:
-    """The kind of a fault, and the stage that it shall strike ("" for any moment of the run)."""
-    if number < len(done):
+) -> tuple[Kind, str, str]:
+    """The kind of a fault, the recipe, and the stage that it shall strike ("" for any moment of the
+    run).
+    """
+    if number in done:
         made = done[number]
-        kind = next(kind for kind in kinds if kind.name == made["kind"])
-        return kind, made["aimed_at"]
+        kind = next(kind for kind in KINDS if kind.name == made["kind"])
+        return kind, made["recipe"], made["aimed_at"]
     on_ray = [kind for kind in kinds if kind.ray]
-    others = [kind for kind in kinds if not kind.ray]
-    if on_ray and (number >= count - RAY or not others):
-        return rotation(on_ray, number), ""
-    kind = rotation(others, number)
-    stage = lacking(done, around) if number >= UNIFORM else ""
-    if stage and not cheap(kind):
-        kind = rotation([kind for kind in others if cheap(kind)], number)
-    return kind, stage
+    slow = [kind for kind in kinds if is_slow(kind) and not kind.ray]
+    quick = [kind for kind in kinds if not is_slow(kind)]
+    if on_ray and (number >= count - RAY or not (slow or quick)):
+        return rotation(on_ray, number), "loop", ""
+    if slow and (number >= count - SLOW or not quick):
+        return rotation(slow, number), "loop", ""
+    kind = rotation(quick, number)
+    stage = lacking(done.values(), around) if number >= UNIFORM else ""
+    if stage and kind.engine is not None:  # a worker is not in every stage
+        kind = rotation([kind for kind in quick if kind.engine is None], number)
+    return kind, "search" if stage in SEARCHING else "loop", stage
 
 
 def rotation(kinds: Sequence[Kind], number: int) -> Kind:
@@ -130,10 +180,11 @@ def rotation(kinds: Sequence[Kind], number: int) -> Kind:
     return chosen
 
 
-def lacking(done: Sequence[dict[str, Any]], around: Surroundings) -> str:
+def lacking(done: Iterable[Mapping[str, Any]], around: Surroundings) -> str:
     """The stage with the fewest faults, if they are fewer than `LEAST`."""
-    steps = around.undisturbed["steps"]["disk, inline"]
-    counted = Counter({step.partition("/")[0]: 0 for step in steps})
+    steps = around.undisturbed["steps"]
+    stages = [step.partition("/")[0] for step in steps["disk, inline"]]
+    counted = Counter(dict.fromkeys([*stages, *SEARCHING], 0))
     for line in done:
         if line["result"] != "no moment":
             counted.update({step.partition("/")[0] for step in line["where"] if "/" in step})
@@ -141,9 +192,9 @@ def lacking(done: Sequence[dict[str, Any]], around: Surroundings) -> str:
     return stage if fewest < LEAST else ""
 
 
-def cheap(kind: Kind) -> bool:
-    """Whether a fault takes seconds, and may strike any stage."""
-    return kind.place != "s3" and not kind.prefect and not kind.ray and kind.engine is None
+def is_slow(kind: Kind) -> bool:
+    """Whether a fault takes half a minute, as its runs talk with a server."""
+    return kind.place == "s3" or kind.prefect or kind.ray
 
 
 @contextlib.contextmanager
@@ -159,16 +210,10 @@ def surroundings(folder: Path, only: str = "") -> Iterator[tuple[Surroundings, l
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, work, ignore_errors=True)
         world.write(work / "world")
-        around = Surroundings(work, work / "world", None, None, None, {})
-        if any(kind.place == "s3" for kind in kinds):
-            around.s3 = stack.enter_context(S3(work / "s3"))
-        if any(kind.prefect for kind in kinds):
-            around.prefect = stack.enter_context(Prefect(work / "prefect"))
-        if any(kind.ray for kind in kinds):
-            around.nodes = stack.enter_context(Nodes())
-        print(f"imports and servers: {time.monotonic() - began:.0f} s", flush=True)
-        around.undisturbed = learned(folder / "undisturbed.json")
-        learn(Kind("undisturbed", lambda scene: ""), (), around, folder / "undisturbed.json")
+        around = Surroundings(work, work / "world", stack, learned(folder / "undisturbed.json"))
+        print(f"imports: {time.monotonic() - began:.0f} s", flush=True)
+        plain = Kind("undisturbed", lambda scene: "")
+        learn(plain, (), "loop", around, folder / "undisturbed.json")
         yield around, kinds
 
 
@@ -180,28 +225,38 @@ def learned(file: Path) -> dict[str, Any]:
     return {"artifacts": {}, "seconds": {}, "steps": {}}
 
 
-def learn(kind: Kind, engine: tuple[str, ...], around: Surroundings, file: Path) -> None:
-    """Run undisturbed as a fault's run does, once: what that makes and how long it takes."""
-    name, found = configuration(kind, engine), around.undisturbed
+def learn(
+    kind: Kind, engine: tuple[str, ...], recipe: str, around: Surroundings, file: Path
+) -> None:
+    """Run undisturbed as a fault's run does, once: what that makes and how long it takes. The first
+    time for a recipe twice, as a report may state how long something took.
+    """
+    name, found = configuration(kind, engine, recipe), around.undisturbed
     if name in found["seconds"]:
         return
-    with around.scene(kind, -1, engine) as scene:
-        run = scene.begin()
-        assert run.wait(600) == 0, run.said()
-        seconds = time.monotonic() - run.started
-        held = judge.held(scene.files)
-        assert not held.wrong, held.wrong
-        artifacts = {id: list(pair) for id, pair in sorted(held.artifacts.items())}
-        found["artifacts"] = found["artifacts"] or artifacts
-        assert artifacts == found["artifacts"], f"{name} makes other artifacts"
-        begun = {step: at for what, step, at in run.events() if what == "begin"}
-        found["steps"][name] = {
-            step: [round(begun[step], 4), round(at - begun[step], 4)]
-            for what, step, at in run.events()
-            if what == "end"
-        }
-        found["seconds"][name] = round(seconds, 3)
-    print(f"undisturbed, {name}: {seconds:.1f} s", flush=True)
+    for _ in range(1 if recipe in found["artifacts"] else 2):
+        with around.scene(kind, -1, engine, recipe) as scene:
+            run = scene.begin()
+            assert run.wait(600) == 0, run.said()
+            seconds = time.monotonic() - run.started
+            held = judge.held(scene.files)
+            assert not held.wrong, held.wrong
+            made = {id: list(pair) for id, pair in sorted(held.artifacts.items())}
+            known = found["artifacts"].setdefault(recipe, made)
+            assert known.keys() == made.keys(), f"{name} makes other artifacts"
+            for id, (version, digest) in made.items():
+                assert known[id][0] == version, f"{name} makes another {id}"
+                if digest != known[id][1]:
+                    assert id.startswith("report/"), f"{name} makes another {id}"
+                    known[id][1] = ""
+            begun = {step: at for what, step, at in run.events() if what == "begin"}
+            found["steps"][name] = {
+                step: [round(begun[step], 4), round(at - begun[step], 4)]
+                for what, step, at in run.events()
+                if what == "end"
+            }
+            found["seconds"][name] = round(seconds, 3)
+        print(f"undisturbed, {name}: {seconds:.1f} s", flush=True)
     file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

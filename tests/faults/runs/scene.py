@@ -8,7 +8,7 @@ import random
 import shutil
 import struct
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ class Scene:
     prefect: Prefect | None = None
     nodes: Any = None
     clock: Path | None = None
+    host: Callable[[], None] | None = None
+    """What puts a run on another host."""
     environment: dict[str, str] = field(default_factory=dict)
     runs: list[warm.Run] = field(default_factory=list)
     away: list[tuple[Path, Path]] = field(default_factory=list)
@@ -67,6 +69,8 @@ class Scene:
         )
 
     def _patch(self) -> None:
+        if self.host is not None:
+            self.host()
         if self.clock is not None:
             os.environ["PUNA_CLOCK"] = str(self.clock)
             ctypes.CDLL(None).move_with(str(self.clock).encode())

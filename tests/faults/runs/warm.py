@@ -7,8 +7,10 @@ flow, opens no remote store, and computes nothing. `call` does such things in a 
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import importlib
+import inspect
 import json
 import os
 import signal
@@ -56,6 +58,7 @@ def import_everything() -> None:
     ):
         importlib.import_module(module)
     from infra.engine.libraries import import_all
+    from infra.store.identity import source_digest
 
     import_all()
     for name in sorted(path.parent.name for path in (REPOSITORY / "tasks").glob("*/stage.py")):
@@ -63,8 +66,33 @@ def import_everything() -> None:
         stage.load()
         for module in stage.compiles:
             importlib.import_module(module)
+        source_digest(stage)
+    _fill_tables()
     assert threading.active_count() == 1, threading.enumerate()
     gc.freeze()  # forks share what is never looked at again
+
+
+def _fill_tables() -> None:
+    """Call what is cached and takes no arguments: tables of characters, the state of the checkout.
+    Every process would build them anew, the largest in a quarter of a second.
+    """
+    for name, module in sorted(sys.modules.items()):
+        if not name.startswith(("tasks.text.", "tasks.ingest.", "tasks.quality.", "infra.")):
+            continue
+        for cached in list(vars(module).values()):
+            if not isinstance(cached, functools._lru_cache_wrapper):
+                continue
+            required = [
+                parameter
+                for parameter in inspect.signature(cached).parameters.values()
+                if parameter.default is parameter.empty
+            ]
+            if not required:
+                cached()
+    from tasks.line_dedup import units
+    from tasks.line_dedup.stage import LineDedupParameters
+
+    units._forms(LineDedupParameters().normalise)
 
 
 @dataclass
@@ -206,6 +234,7 @@ def _be(
     status = 1
     try:
         os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the forking process has a handler
         for number, name in ((1, "stdout"), (2, "stderr")):
             opened = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(opened, number)

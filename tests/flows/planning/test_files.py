@@ -12,6 +12,7 @@ import pytest
 from flows.planning.prepare import prepare
 from flows.planning.request import RunRequest
 from flows.recipe.file import RecipeError
+from infra.stage import Stage
 from tests.small_base import byte_tokenizer, write_base
 
 RECIPE = """\
@@ -135,3 +136,41 @@ def test_a_first_record_that_is_lost_and_fields_that_none_has_are_warned_about(
         "sources.web.ingest.fields: date: 'when' is in none of 1 records looked at",
     ]
     assert all("they have meta.text, meta.url, pages.n" in sentence for sentence in absent)
+
+
+def test_a_file_that_vanishes_while_the_plan_is_made_is_named(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exam = recipe.parent / "exam.jsonl"
+
+    def gone(stage: Any, parameters: Any, pins: Any, access: Any) -> list[Any]:
+        exam.unlink(missing_ok=True)  # it has been pinned
+        for found in pins.values():
+            for pin in found:
+                Path(pin.path).stat()
+        return []
+
+    monkeypatch.setattr("infra.stage.Stage.faults", gone)
+    with pytest.raises(RecipeError, match=r"exam\.jsonl was there a moment ago, and is not now"):
+        prepare(RunRequest.of(recipe))
+
+
+def test_what_was_said_of_a_file_that_was_away_is_not_remembered(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pins are those of the whole file, and so is what is remembered by them."""
+    exam, looks = recipe.parent / "exam.jsonl", Stage.faults
+    whole = exam.read_bytes()
+
+    def damaged_meanwhile(stage: Any, parameters: Any, pins: Any, access: Any) -> Any:
+        exam.write_bytes(b"{")
+        try:
+            return looks(stage, parameters, pins, access)
+        finally:
+            exam.write_bytes(whole)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Stage, "faults", damaged_meanwhile)
+        with pytest.raises(RecipeError, match="exam"):
+            prepare(RunRequest.of(recipe))
+    prepare(RunRequest.of(recipe))

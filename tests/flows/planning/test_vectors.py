@@ -66,6 +66,14 @@ def test_without_keep_pairs_are_found_and_nothing_is_dropped(tmp_path: Path) -> 
     assert "neighbours/main" in found and "semantic/main" not in found
 
 
+def test_vectors_may_be_of_a_model_that_another_recipe_made(tmp_path: Path) -> None:
+    versions(tmp_path)
+    given = ["embeddings.model=artifact:other/model/main@latest", "model=null", "tokenizer=null"]
+    request = RunRequest.of(tmp_path / "r.yaml", given, store=str(tmp_path / "store"))
+    step = prepare(request).plan.steps["token_vectors/main"]
+    assert "artifact:other/model/main@latest is not in the store" in step.why
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

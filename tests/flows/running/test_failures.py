@@ -66,6 +66,12 @@ def test_a_disk_without_inodes_is_not_called_full(
         (os_error(errno.ENOSPC), "the disk is full", True, False),
         (os_error(errno.EDQUOT), "the disk is full", True, False),
         (
+            ended(1, "OSError: [Errno 30] Read-only file system: 'results.json'"),
+            "lies on a file system that is mounted read-only",
+            True,
+            False,
+        ),
+        (
             RuntimeError("Unknown error: Failed to launch worker thread: Resource temporarily un"),
             "training/one ran out of memory: lower training.micro_batch",
             True,
