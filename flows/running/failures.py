@@ -21,6 +21,7 @@ from infra.io.files import TEMPORARY_SUFFIX
 from infra.stage import GateError, StageError
 from infra.store import Damaged, NotDeterministic
 
+_FEW_INODES, _MUCH_ROOM = 100, 1 << 20
 AGAIN = "Finished work is kept; then run the same command again to continue"
 
 
@@ -101,7 +102,8 @@ def _fullness(place: Path | None) -> str:
     if place is None:
         return "the disk is full"
     found = os.statvfs(place)
-    if found.f_files and not found.f_favail:
+    few = found.f_favail < _FEW_INODES and found.f_bavail * found.f_frsize > _MUCH_ROOM
+    if found.f_files and (few or not found.f_favail):  # unfinished files may have gone since
         return (
             f"the disk under {place} can hold no more files (no inodes are left of its "
             f"{found.f_files:,})"

@@ -2,7 +2,8 @@
 
     <version>/<attempt>/data/...           published files of shards, never overwritten
     <version>/<attempt>/records/...        logs and plots
-    <version>/<attempt>/shards/<key>.json  written after a shard's files: its result, their digests
+    <version>/<attempt>/shards/<key>.json  written after a shard's files: its result, their digests;
+                                           removed at commit
     <version>/<attempt>/scratch/...        survives a kill, is removed at commit
 
 A shard is done when its completion record exists. One that was killed between writing its files and
@@ -176,6 +177,10 @@ class Attempt:
         return self._root.exists(_REFUSED)
 
     def finish(self) -> None:
-        """Remove what only unfinished work needs: scratch, and partial files of killed runs."""
+        """Remove what only unfinished work needs: completion records, what the shards hold in
+        scratch, and partial files of killed runs. A stage whose manifest is lost later then starts
+        from its first shard: finished ones would read scratch that is gone.
+        """
+        self.completions.remove()
         self._root.clear_scratch()
         self._root.tidy()

@@ -99,9 +99,8 @@ class Store:
         """The committed artifact, or None."""
         home = self.home(stage, name, version)
         remedy = (
-            f"run the recipe again with --force {stage}/{name}: the stage is rebuilt from the "
-            "finished shards that are left. To find other damage: puna artifacts verify --store "
-            f"{shlex.quote(self.root.url)}"
+            f"run the recipe again with --force {stage}/{name}, which builds it again. To find "
+            f"other damage: puna artifacts verify --store {shlex.quote(self.root.url)}"
         )
         try:
             manifest = Manifest(home.read_json(MANIFEST, remedy))

@@ -45,7 +45,7 @@ COLUMNS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "langid": ("language",),
     },
     "pii": {"pii": ("edits",), "langid": ("language",)},
-    "scores": {"scores": ("score",), "langid": ("language",)},
+    "scores": {"scores": ("score",), "langid": ("language",), "cut": ("reason",)},
     "cut": {"perplexity": ("perplexity",), "cut": ("reason", "language")},
 }
 """Stage -> role -> the columns that its verdicts are made of. `langid` and, for cut, `perplexity`
@@ -231,7 +231,9 @@ def _pii(table: pa.Table, keeps: Keeps, language: pa.Array, rule: str) -> list[p
 
 
 def _scores(table: pa.Table, keeps: Keeps, language: pa.Array, rule: str) -> list[pa.Array]:
-    """Of a curve, documents at a limit itself count as above it, though a hash divides them."""
+    """Where cut came to the classifier, as it decided: of documents at a curve's limit itself, a
+    hash drops some.
+    """
     score = _column(table, "score")
     values, name = score.cast(pa.float64()), keeps.classifier
     section = keeps.classifiers.get(name)
@@ -245,7 +247,12 @@ def _scores(table: pa.Table, keeps: Keeps, language: pa.Array, rule: str) -> lis
     unscored = pa.scalar(
         None if section.unscored == "keep" else f"classifier.{name}.unscored", pa.string()
     )
-    return [*_by_reason(pc.if_else(pc.is_null(score), unscored, reason)), values, distance]
+    reason = pc.if_else(pc.is_null(score), unscored, reason)
+    if "reason" in table.column_names:
+        decided = _column(table, "reason")
+        own = pc.fill_null(pc.starts_with(decided, f"classifier.{name}"), True)
+        reason = pc.if_else(own, decided, reason)
+    return [*_by_reason(reason), values, distance]
 
 
 def _by_curve(

@@ -1,6 +1,7 @@
 """Pairs of near vectors: time, memory and recall of stage neighbours, to 10^6 vectors.
 
     python tests/benchmarks/bench_semantic.py [--sizes 10000 100000] [--dimensions 384]
+                                               [--without-peers]
 
 Vectors are generated: topics of topics, so that clusters have neighbours, and one document in ten a
 changed copy of another, at a cosine of 0.8 to 1. In the same run, on one thread:
@@ -113,13 +114,21 @@ def measured(stage: Any, parameters: Any, inputs: Any, folder: Path, engine: Any
     roles = [role.name for role in stage.inputs]
     chosen = {name: found for name, found in inputs.items() if name in roles}
     watch = Watch()
+    watch.look()
+    before = dict(watch.spent)
     watch.start()
     begun = time.perf_counter()
     made = run_stage(stage, parameters, chosen, tmp_path=folder, engine=engine)
     seconds = time.perf_counter() - begun
+    watch.look()
     watch.ended.set()
     watch.join()
-    print(f"  {stage.name}: {seconds:.1f} s, {watch.most / 1e6:,.0f} MB in all processes")
+    spent = sum(watch.spent.values()) - sum(before.values())
+    print(
+        f"  {stage.name}: {seconds:.1f} s, {spent:.1f} s of processors, "
+        f"{watch.most / 1e6:,.0f} MB in all processes",
+        flush=True,
+    )
     return made
 
 
@@ -232,7 +241,7 @@ def peer_sklearn(
     )
 
 
-def bench(count: int, dimensions: int, workers: int, work: Path) -> None:
+def bench(count: int, dimensions: int, workers: int, work: Path, *, peers: bool) -> None:
     """One size."""
     vectors = vectors_of(count, dimensions)
     inputs = inputs_of(work, vectors)
@@ -272,7 +281,7 @@ def bench(count: int, dimensions: int, workers: int, work: Path) -> None:
     print(f"  brute force, one thread: {seconds * count / len(queries) / 2:,.0f} s for all pairs")
     del found, cosines
     gc.collect()
-    if clusters > 1:
+    if clusters > 1 and peers:
         peer_sklearn(vectors, queries, clusters, expected)
         peer_faiss(vectors, queries, clusters, expected)
 
@@ -283,10 +292,12 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--dimensions", type=int, default=384)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--without-peers", action="store_true")
     arguments = parser.parse_args()
     for count in arguments.sizes:
         with tempfile.TemporaryDirectory() as folder:
-            bench(count, arguments.dimensions, arguments.workers, Path(folder))
+            sizes = count, arguments.dimensions, arguments.workers
+            bench(*sizes, Path(folder), peers=not arguments.without_peers)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pytest
 
 from tests.faults.runs import judge
 from tests.faults.runs.kinds import KINDS
-from tests.faults.runs.run import again, read, rotation
+from tests.faults.runs.run import lacking_faults, read, rotation
 from tests.faults.runs.warm import REPOSITORY
 
 FEW = "^(`kill -9` of the run|SIGTERM|disk full|artifact: a flipped bit|input: a flipped bit)"
@@ -108,9 +108,8 @@ def test_kinds_take_turns_by_their_shares() -> None:
 
 
 def test_faults_that_were_not_met_are_made_again() -> None:
-    name = KINDS[0].name
-    lines = [
-        {"number": number, "kind": name, "result": result}
+    done = {
+        number: {"result": result}
         for number, result in enumerate(("same", "FAULT", "told", "no moment"))
-    ]
-    assert again(lines, KINDS) == [1, 3] and again(lines, KINDS[1:]) == []
+    }
+    assert lacking_faults(done, 0, 6) == [1, 3, 4, 5] and lacking_faults(done, 2, 5) == [3, 4]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -13,10 +14,11 @@ import pytest
 
 from flows.planning.resolve import Digests
 from flows.running.record import mark_crashed
+from infra.context import Context
 from infra.engine.base import Inline
 from infra.process import process_identity
-from infra.stage import GateError, StageError
-from infra.store import Artifact, Damaged, NotDeterministic, Store, damage, operations
+from infra.stage import GateError, Outcome, StageError
+from infra.store import Artifact, Damaged, NotDeterministic, Shard, Store, damage, operations
 from infra.store.lease import lease
 from tests.stage_harness import pin, run_stage
 from tests.toy import READER, TOY, ToyParameters
@@ -176,14 +178,42 @@ def test_a_manifest_that_was_cut_short_is_made_again_as_its_message_says(
     with pytest.raises(Damaged) as caught:
         run_stage(TOY, ToyParameters(), tmp_path=tmp_path)
     said = str(caught.value)
-    assert (
-        "run the recipe again with --force toy/main: the stage is rebuilt from the finished" in said
-    )
+    assert "run the recipe again with --force toy/main, which builds it again" in said
     assert f"puna artifacts verify --store {tmp_path / 'store'}" in said
     manifest.unlink()
-    # shard 0 would fail if it were done again
-    again = run_stage(TOY, ToyParameters(fail=(0,)), tmp_path=tmp_path, force=True)
-    assert again.digest == made[0].digest
+    again = run_stage(TOY, ToyParameters(), tmp_path=tmp_path, force=True)
+    assert again.digest == made[0].digest and operations.verify(again) == []
+
+
+def test_a_stage_whose_manifest_is_lost_does_not_rely_on_scratch_that_is_gone(
+    tmp_path: Path,
+) -> None:
+    """Its shards exchange files in scratch, which a commit removes."""
+    two = dataclasses.replace(TOY, run="tests.infra.test_damage:run_in_two_steps")
+    first = run_stage(two, ToyParameters(), tmp_path=tmp_path)
+    assert not [*(tmp_path / "store").rglob("shards")]
+    Path(first.home.url, "manifest.json").unlink()
+    again = run_stage(two, ToyParameters(), tmp_path=tmp_path)
+    assert again.digest == first.digest and again.path("all.txt").read_text() == "in scratch"
+
+
+def run_in_two_steps(context: Context) -> Outcome:
+    """Write to scratch in one shard, and read it in the next."""
+    scratch = context.scratch() / "text"
+    context.map(_write_scratch, {"first": scratch})
+    context.map(_read_scratch, {"second": scratch})
+    return Outcome({})
+
+
+def _write_scratch(scratch: Path, shard: Shard) -> dict[str, Any]:
+    scratch.write_text("in scratch")
+    return {}
+
+
+def _read_scratch(scratch: Path, shard: Shard) -> dict[str, Any]:
+    with shard.create("all.txt") as path:
+        path.write_text(scratch.read_text())
+    return {}
 
 
 def test_what_was_made_while_an_input_was_written_to_is_not_kept(

@@ -56,7 +56,7 @@ def left_over(store: Path) -> list[str]:
     return [
         str(path.relative_to(store))
         for path in store.rglob("*")
-        if path.name.endswith(".partial") or path.name == "scratch" or _is_held(path)
+        if path.name.endswith(".partial") or path.parent.name == "scratch" or _is_held(path)
     ]
 
 

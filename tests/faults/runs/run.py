@@ -20,7 +20,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ from tests.faults.runs.scene import clock_library, is_preloaded
 
 FOLDER = warm.REPOSITORY / "build" / "faults"
 COUNT = 500
+SLOW = 50
+"""The last ones are of kinds that need servers and take ten times as long."""
 UNIFORM = 300
 """So many draws are from the whole run before stages with fewer than `LEAST` get their own."""
 SEARCHING = ("mixture", "shares", "classifier", "scores")
@@ -47,37 +49,37 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=COUNT)
     parser.add_argument("--only", default="", help="only kinds whose names match it, and no cases")
     parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--first", type=int, default=0, help="the number to begin with")
     parser.add_argument("--cases", action="store_true", help="only the named cases")
     parser.add_argument("--write", type=Path, help="the page to write")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     lines, of_cases = given.folder / "faults.jsonl", given.folder / "named.jsonl"
     _preload(given.folder)
-    done = read(lines)
-    count = len(done) if given.cases else given.count
-    repeated = [] if given.cases else again(done, KINDS)
-    if len(done) < count or repeated or (not given.only and lacking_cases(of_cases)):
+    done = {line["number"]: line for line in read(lines)}
+    todo = [] if given.cases else lacking_faults(done, given.first, given.count)
+    cases_todo = [] if given.only or given.first else lacking_cases(of_cases)
+    if todo or cases_todo:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leave nothing behind
         with surroundings(given.folder, given.only) as (around, kinds):
-            for number in [*repeated, *range(len(done), count)]:
-                line = one(number, count, done, kinds, around, given.folder)
+            for number in todo:
+                line = one(number, given.count, done, kinds, around, given.folder)
                 with lines.open("a", encoding="utf-8") as stream:
                     stream.write(json.dumps(line, ensure_ascii=False) + "\n")
-                done[number:] = [line, *done[number + 1 :]]
+                done[number] = line
                 print(told(line), flush=True)
-            if not given.only:
-                cases(around, of_cases)
+            cases(around, cases_todo, of_cases)
     named = read(of_cases, "case")
     if given.write:
-        write(given.write, done, learned(given.folder / "undisturbed.json"), named)
-    wrong = sum(line["result"] not in ("same", "told") for line in done)
+        write(given.write, list(done.values()), learned(given.folder / "undisturbed.json"), named)
+    wrong = sum(line["result"] not in ("same", "told") for line in done.values())
     return wrong + sum(bool(line["wrong"]) for line in named)
 
 
 def one(
     number: int,
     count: int,
-    done: Sequence[dict[str, Any]],
+    done: Mapping[int, dict[str, Any]],
     kinds: Sequence[Kind],
     around: Surroundings,
     folder: Path,
@@ -100,11 +102,11 @@ def lacking_cases(file: Path) -> list[str]:
     return [name for name in named.CASES if name not in made]
 
 
-def cases(around: Surroundings, file: Path) -> None:
-    """Make the named cases that are lacking."""
+def cases(around: Surroundings, names: Sequence[str], file: Path) -> None:
+    """Make named cases."""
     from tests.faults.runs import named
 
-    for name in lacking_cases(file):
+    for name in names:
         line = named.make(name, around)
         with file.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -133,38 +135,37 @@ def read(file: Path, key: str = "number") -> list[dict[str, Any]]:
     return list({line[key]: line for line in lines}.values())
 
 
-def again(done: Sequence[dict[str, Any]], kinds: Sequence[Kind]) -> list[int]:
-    """Numbers of faults that were not met as they should be: they are made again."""
-    names = {kind.name for kind in kinds}
-    return [
-        line["number"]
-        for line in done
-        if line["result"] not in ("same", "told") and line["kind"] in names
-    ]
+def lacking_faults(done: Mapping[int, Mapping[str, Any]], first: int, count: int) -> list[int]:
+    """Numbers of faults that have not been made, or were not met as they should be."""
+    met = {number for number, line in done.items() if line["result"] in ("same", "told")}
+    return [number for number in range(first, count) if number not in met]
 
 
 def choose(
     number: int,
     count: int,
-    done: Sequence[dict[str, Any]],
+    done: Mapping[int, dict[str, Any]],
     kinds: Sequence[Kind],
     around: Surroundings,
 ) -> tuple[Kind, str, str]:
     """The kind of a fault, the recipe, and the stage that it shall strike ("" for any moment of the
     run).
     """
-    if number < len(done):
+    if number in done:
         made = done[number]
-        kind = next(kind for kind in kinds if kind.name == made["kind"])
+        kind = next(kind for kind in KINDS if kind.name == made["kind"])
         return kind, made["recipe"], made["aimed_at"]
     on_ray = [kind for kind in kinds if kind.ray]
-    others = [kind for kind in kinds if not kind.ray]
-    if on_ray and (number >= count - RAY or not others):
+    slow = [kind for kind in kinds if is_slow(kind) and not kind.ray]
+    quick = [kind for kind in kinds if not is_slow(kind)]
+    if on_ray and (number >= count - RAY or not (slow or quick)):
         return rotation(on_ray, number), "loop", ""
-    kind = rotation(others, number)
-    stage = lacking(done, around) if number >= UNIFORM else ""
-    if stage and not cheap(kind):
-        kind = rotation([kind for kind in others if cheap(kind)], number)
+    if slow and (number >= count - SLOW or not quick):
+        return rotation(slow, number), "loop", ""
+    kind = rotation(quick, number)
+    stage = lacking(done.values(), around) if number >= UNIFORM else ""
+    if stage and kind.engine is not None:  # a worker is not in every stage
+        kind = rotation([kind for kind in quick if kind.engine is None], number)
     return kind, "search" if stage in SEARCHING else "loop", stage
 
 
@@ -179,7 +180,7 @@ def rotation(kinds: Sequence[Kind], number: int) -> Kind:
     return chosen
 
 
-def lacking(done: Sequence[dict[str, Any]], around: Surroundings) -> str:
+def lacking(done: Iterable[Mapping[str, Any]], around: Surroundings) -> str:
     """The stage with the fewest faults, if they are fewer than `LEAST`."""
     steps = around.undisturbed["steps"]
     stages = [step.partition("/")[0] for step in steps["disk, inline"]]
@@ -191,9 +192,9 @@ def lacking(done: Sequence[dict[str, Any]], around: Surroundings) -> str:
     return stage if fewest < LEAST else ""
 
 
-def cheap(kind: Kind) -> bool:
-    """Whether a fault takes seconds, and may strike any stage."""
-    return kind.place != "s3" and not kind.prefect and not kind.ray and kind.engine is None
+def is_slow(kind: Kind) -> bool:
+    """Whether a fault takes half a minute, as its runs talk with a server."""
+    return kind.place == "s3" or kind.prefect or kind.ray
 
 
 @contextlib.contextmanager

@@ -222,22 +222,22 @@ def test_deduplication_is_divided_as_the_stage_divides_it(documents: int, worker
     from tasks.dedup.run import Layout
     from tasks.duplicates.parts import SignedPart
 
+    exchange = Exchange(open_directory("x"))
     rows = documents // 10
     parts = tuple(
         SignedPart(n, n * rows, rows, "web", f"{n}", "", 0, Path("d"), Path("s"), None, None, ())
         for n in range(10)
     )
     needed = needed_memory(documents, rows, workers, 14, 8)
-    files = Exchange(open_directory("x"))
     for memory in (max(int(needed) + 1, 10**7), 10**9, 8 * 10**9):
         if memory < needed:
             continue
-        layout = Layout.of(parts, DedupParameters(memory=memory), workers, files)
+        layout = Layout.of(parts, DedupParameters(memory=memory), workers, exchange)
         found = grouping(documents, 10, documents / 3, memory, workers, 14, 8, 1)
         assert found.partitions == layout.partitions
     if needed > 2 * 10**7:
         with pytest.raises(StageError, match=r"set dedup\.memory"):
-            Layout.of(parts, DedupParameters(memory=int(needed * 0.99)), workers, files)
+            Layout.of(parts, DedupParameters(memory=int(needed * 0.99)), workers, exchange)
     assert bytes_per_document(14, 1) == 3 * (24 + 8 + 32) + 120 + 28 * 14
 
 
