@@ -13,7 +13,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from flows.monitoring.dashboard import StagePage
 from flows.monitoring.flow_runs import short_name
 from flows.monitoring.listener import CONSOLE, Listener, Listeners
-from flows.monitoring.outages import wait_for_server, waiting_for_server
+from flows.monitoring.outages import begin_when_answered, waiting_for_server
 from flows.monitoring.pulse import Pulse
 from flows.planning.plan import Step
 from infra.build import Order, build
@@ -62,6 +62,7 @@ def build_stage(
             build_it()
 
     def build_it() -> None:
+        begun.set()
         listener: Listener = Listeners([StagePage(run), page, *([console] if console else [])])
         listener.started(step)
         started = time.monotonic()
@@ -95,10 +96,13 @@ def build_stage(
         listener.finished(step, built[0], time.monotonic() - started)
 
     built: list[Artifact] = []
-    wait_for_server()
-    # Prefect's own heartbeat is a thread that a flow run waits for at its end, up to a second.
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(node.stage.name):
-        stage_flow(
-            stage=node.id, version=version, parameters=node.parameters.model_dump(mode="json")
-        )
+    begun = threading.Event()
+    parameters = node.parameters.model_dump(mode="json")
+
+    def begin() -> None:
+        # Prefect's own heartbeat is a thread that a flow run waits for at its end, up to a second.
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(node.stage.name):
+            stage_flow(stage=node.id, version=version, parameters=parameters)
+
+    begin_when_answered(begin, begun)
     return built[0]

@@ -5,6 +5,7 @@ Nothing else makes artifacts.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import os
@@ -12,7 +13,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ from infra.remote.access import Access
 from infra.secrets import without_secrets
 from infra.stage import Outcome, Parameters, Pin, Stage, StageError
 from infra.store.artifact import Artifact
-from infra.store.damage import blaming_inputs, refuse_shortened, unwritten
+from infra.store.attempt import Attempt
+from infra.store.damage import Written, blaming_inputs, refuse_shortened, stamp_of, unwritten
 from infra.store.identity import library_versions, outputs_digest, source_digest
 from infra.store.lease import lease
 from infra.store.store import Store
@@ -76,8 +78,9 @@ def build(
         if not force and (existing := store.find(stage.name, name, version)) is not None:
             return existing
         refuse_shortened(id, inputs)
-        with blaming_inputs(id, inputs, pins):
-            attempt = store.attempt(stage, name, version, fresh=force)
+        attempt = store.attempt(stage, name, version, fresh=force)
+        with _without_the_written(attempt), blaming_inputs(id, inputs, pins):
+            attempt.begin(stamp_of(pins))
             context = Context(
                 stage,
                 name,
@@ -100,6 +103,16 @@ def build(
             return store.commit(
                 attempt, stage, name, version, _manifest(order, context, outcome, started, run)
             )
+
+
+@contextlib.contextmanager
+def _without_the_written(attempt: Attempt) -> Iterator[None]:
+    """Remove what was made of an input that was written to meanwhile."""
+    try:
+        yield
+    except Written:
+        attempt.discard()
+        raise
 
 
 def _manifest(

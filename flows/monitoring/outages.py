@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 from prefect.client.orchestration import get_client
@@ -29,6 +30,21 @@ def wait_for_server() -> None:
     with get_client(sync_client=True) as client:
         while client.api_healthcheck() is not None and time.monotonic() < deadline:
             time.sleep(POLL_S)
+
+
+def begin_when_answered(begin: Callable[[], None], begun: threading.Event) -> None:
+    """Call `begin` when the server answers; again, if the server goes between that answer and the
+    moment that `begun` is set.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        wait_for_server()
+        try:
+            return begin()
+        except httpx.TransportError:
+            if begun.is_set() or time.monotonic() > deadline:
+                raise
+        time.sleep(POLL_S)
 
 
 @contextlib.contextmanager

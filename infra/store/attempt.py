@@ -27,6 +27,7 @@ from infra.store.directory import Damaged, Directory
 from infra.store.exchange import Exchange
 
 _REFUSED = "refused"
+_FILES = "files"
 
 
 class NotDeterministic(StageError):
@@ -168,6 +169,30 @@ class Attempt:
             )
         return record
 
+    def begin(self, files: str) -> None:
+        """Begin, or go on with finished shards: but not with those of other files. `files` is
+        `infra.store.damage.stamp_of` the user's files, and changes when one of them is written to,
+        also when it was damaged and put back while nobody looked. Artifacts are compared with their
+        checksums before they are read.
+        """
+        if not files:
+            return
+        try:
+            known = self._root.read(_FILES).decode("ascii", "replace")
+        except FileNotFoundError:
+            known = ""
+        if known == files:
+            return
+        if known:
+            self.discard()
+        with contextlib.suppress(FileExistsError):
+            self._root.create(_FILES, files.encode())
+
+    def discard(self) -> None:
+        """Remove all of it."""
+        self._root.clear_scratch()
+        self.home.remove(self.id)
+
     def refuse(self) -> None:
         """Mark this attempt as refused: it is kept for comparison and never continued."""
         self._root.replace(_REFUSED, b"")
@@ -182,5 +207,6 @@ class Attempt:
         from its first shard: finished ones would read scratch that is gone.
         """
         self.completions.remove()
+        self._root.remove_file(_FILES)
         self._root.clear_scratch()
         self._root.tidy()

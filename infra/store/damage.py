@@ -10,6 +10,7 @@ are read again after a failure (`blaming_inputs`).
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import shlex
 import stat
 import time
@@ -124,6 +125,10 @@ def refuse_shortened(what: str, inputs: Iterable[Artifact]) -> None:
         raise Damaged(_sentence(f"{what} cannot be built: its input", damaged))
 
 
+class Written(Damaged):
+    """An input was written to while a stage read it: nothing of what it made can be used."""
+
+
 class DamagedInput(Damaged):
     """A file that was about to be read; `blaming_inputs` adds who reads it, and what else is
     damaged.
@@ -166,8 +171,8 @@ def _other_sha256(found: str, stated: str) -> str:
 
 @contextlib.contextmanager
 def unwritten(what: str, inputs: Sequence[Artifact], pins: Sequence[Pin]) -> Iterator[None]:
-    """Raise `Damaged` after the block if a local file of `inputs` was written to meanwhile, or one
-    of `pins` since the plan was made. Files that are gone were read before.
+    """Raise `Written` after the block if a local file of `inputs` was written to meanwhile, or one
+    of `pins` since the plan was made.
     """
     local = [artifact for artifact in inputs if artifact.data.local_root is not None]
     before = [(artifact, file, _stamp_of(artifact, file)) for artifact, file in _files(local)]
@@ -178,9 +183,22 @@ def unwritten(what: str, inputs: Sequence[Artifact], pins: Sequence[Pin]) -> Ite
         if stamp and (now := _stamp_of(artifact, file)) and now != stamp
     ]
     if written:
-        raise Damaged(_sentence(f"{what} is not kept: its input", written))
-    if change := _change_of_pins(pins, gone=False):
-        raise Damaged(f"{what} is not kept, as a file it reads was changed: {change}")
+        raise Written(_sentence(f"{what} is not kept: its input", written))
+    if change := _change_of_pins(pins):
+        raise Written(f"{what} is not kept, as a file it reads was changed: {change}")
+
+
+def stamp_of(pins: Iterable[Pin]) -> str:
+    """A digest that changes when a local file among `pins` is written to or replaced, whatever its
+    times say then; "" if there is none.
+    """
+    stamps = []
+    for path in sorted(pin.path for pin in pins if not is_remote(pin.path)):
+        with contextlib.suppress(OSError):
+            found = Path(path).stat()
+            stamps.append(f"{path}\0{found.st_size}\0{found.st_ctime_ns}\0{found.st_ino}\n")
+    joined = "".join(stamps).encode("utf-8", "surrogateescape")
+    return hashlib.sha256(joined).hexdigest() if stamps else ""
 
 
 def _files(artifacts: Iterable[Artifact]) -> Iterator[tuple[Artifact, str]]:
@@ -234,7 +252,7 @@ def blaming_inputs(
                 f"{reason}\nIt failed with: {type(error).__name__}: {_first_line(error)}"
             ) from error
         if change := _change_of_pins(pins):
-            raise Damaged(f"{what} failed while a file it reads was changed: {change}") from error
+            raise Written(f"{what} failed while a file it reads was changed: {change}") from error
         raise
 
 
@@ -275,10 +293,8 @@ def _stage(damage: Damage) -> str:
     return f"{damage.artifact.stage}/{damage.artifact.name}"
 
 
-def _change_of_pins(pins: Iterable[Pin], *, gone: bool = True) -> str:
-    """The first pinned file that was changed since the plan, in words; "" if there is none. `gone`:
-    also one that is missing.
-    """
+def _change_of_pins(pins: Iterable[Pin]) -> str:
+    """The first pinned file that was changed since the plan, in words; "" if there is none."""
     for pin in pins:
         if is_remote(pin.path):
             # who fetches it compares it with its pin (`infra.remote.Changed`)
@@ -287,8 +303,6 @@ def _change_of_pins(pins: Iterable[Pin], *, gone: bool = True) -> str:
         try:
             size, modified_ns, _ = _stamp(path)
         except OSError as error:
-            if not gone:
-                continue
             return (
                 f"{path} existed when the run was planned and does not now ({error.strerror}); "
                 "put it back"

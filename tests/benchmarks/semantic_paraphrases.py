@@ -1,7 +1,8 @@
 """Planted paraphrases in real English web text: precision and recall by threshold, and what is
 near without having been planted.
 
-    python tests/benchmarks/semantic_paraphrases.py [--alarms 20]
+    python tests/benchmarks/semantic_paraphrases.py [--alarms 20] [--documents 10000]
+                                          [--planted 100] [--characters 1500] [--without-minilm]
 
 Documents: C4's sample (300 pages), of 100 of which each kind of paraphrase is planted, and passages
 of about 1,500 characters of FineWeb's sample, neighbours of which are often of one page. Vectors of
@@ -40,19 +41,18 @@ from tests.minilm import find_minilm  # noqa: E402
 from tests.stage_harness import run_stage  # noqa: E402
 from tests.tables import documents  # noqa: E402
 
-PLANTED, LONGEST = 100, 1_500
 THRESHOLDS = (0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97)
 
 
-def real_texts(data: Path) -> list[str]:
-    """C4's pages, then passages of FineWeb."""
+def real_texts(data: Path, longest: int) -> list[str]:
+    """C4's pages, then passages of FineWeb, of so many characters at most."""
     lines = (data / "web_en/llamafactory/c4_demo.jsonl").read_text().splitlines()
-    texts = [json.loads(line)["text"][:LONGEST] for line in lines]
+    texts = [json.loads(line)["text"][:longest] for line in lines]
     passage = ""
     for line in (data / "web_en/fineweb-sample/fineweb_sample.txt").read_text().splitlines():
         passage = f"{passage}\n{line}".strip()
-        if len(passage) >= LONGEST:
-            texts.append(passage[:LONGEST])
+        if len(passage) >= longest:
+            texts.append(passage[:longest])
             passage = ""
     return texts
 
@@ -108,22 +108,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--alarms", type=int, default=20)
     parser.add_argument("--without-minilm", action="store_true", help="its sums alone, in seconds")
+    parser.add_argument("--documents", type=int, default=10_000, help="evenly, of all there are")
+    parser.add_argument("--planted", type=int, default=100, help="documents that are paraphrased")
+    parser.add_argument("--characters", type=int, default=1_500, help="of a document, at most")
     arguments = parser.parse_args()
     shown = arguments.alarms
     data = Path(os.environ.get("PUNA_REAL_DATA", ROOT.parent / "shared/data"))
-    texts = real_texts(data)
+    planted_in = arguments.planted
+    pages = real_texts(data, arguments.characters)
+    texts = pages[:: max(len(pages) // arguments.documents, 1)][: arguments.documents]
     real, rng = len(texts), random.Random(1)
     family = list(range(real))
     kind_of = [""] * real
     for kind, change in KINDS.items():
-        for number in range(PLANTED):
+        for number in range(planted_in):
             texts.append(change(texts[number], rng))
             family.append(number)
             kind_of.append(kind)
     print(f"{real:,} documents and {len(texts) - real} paraphrases")
     one, other = np.triu_indices(len(texts), 1)
     planted = np.array(family)[one] == np.array(family)[other]
-    originals = (one < PLANTED) & planted & (other >= real)
+    originals = (one < planted_in) & planted & (other >= real)
     sets = [shingles(text) for text in texts]
     pairs = np.flatnonzero(originals)
     jaccard = np.array(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -247,6 +248,31 @@ def test_what_was_made_of_a_changed_file_of_the_user_is_not_kept(
     given.write_text("AS PLANNED")
     with pytest.raises(Damaged, match=r"reader/other is not kept.*given\.txt holds other bytes"):
         run_stage(READER, ToyParameters(), {"up": made[0]}, "other", tmp_path=tmp_path, pins=pins)
+    assert not [*(tmp_path / "store").rglob("reader/other/*/*/*")]  # nothing that could be used
+
+
+def test_shards_of_a_file_that_was_changed_and_put_back_are_done_again(tmp_path: Path) -> None:
+    """The run that read it was killed, so nobody has looked whether it was still whole."""
+    given = tmp_path / "given.txt"
+    given.write_text("as planned")
+    pins = {"paths": (Digests(tmp_path / "digests.json").pin(given, "given.txt"),)}
+
+    def broken_off() -> int:
+        with pytest.raises(ValueError, match="shard 2 is bad"):
+            run_stage(TOY, ToyParameters(fail=(2,)), tmp_path=tmp_path, pins=pins)
+        (file,) = (tmp_path / "store").rglob("data/part-00000.txt")
+        return file.stat().st_mtime_ns
+
+    first = broken_off()
+    assert broken_off() == first
+    times = given.stat()
+    given.write_text("AS PLANNED")
+    given.write_text("as planned")
+    os.utime(given, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert broken_off() != first
+    made = run_stage(TOY, ToyParameters(), tmp_path=tmp_path, pins=pins)
+    assert operations.verify(made) == []
+    assert not [*(tmp_path / "store").rglob("files")]
 
 
 def test_a_file_is_read_for_its_checksum_once_until_it_is_written_to(

@@ -156,6 +156,7 @@ def _be(module: str, spec: str, env: dict[str, str], streams: list[int]) -> None
         sys.argv = [module, spec]
         sys.stdout, sys.stderr = open(1, "w"), open(2, "w")  # noqa: SIM115
         runpy.run_module(module, run_name="__main__", alter_sys=True)
+        status = 0
     except SystemExit as ended:
         status = int(ended.code or 0)
     except BaseException:

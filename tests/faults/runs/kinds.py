@@ -75,7 +75,7 @@ KINDS = (
     Kind("S3: `kill -9` of the run", strikes.kill, place="s3", ends=(-9,), share=0.4),
     Kind("S3: the server killed and back", strikes.s3_restarts, place="s3", ends=(0,), share=0.4),
     Kind("S3: the server away for good", strikes.s3_away, strikes.s3_back, place="s3",
-         says="(?i)s3|127.0.0.1", more=("-s", "remote.retry_limit_s=1"), share=0.3),
+         says="(?i)s3|127.0.0.1", ends=(0, 1, 2), more=("-s", "remote.retry_limit_s=1"), share=0.3),
     Kind("Prefect: `kill -9` of the server, started again", strikes.prefect_restarts, prefect=True,
          ends=(0,), share=0.2),
     Kind("Prefect: the server hangs", strikes.prefect_hangs, prefect=True, ends=(0,), share=0.2),

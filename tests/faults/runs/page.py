@@ -188,8 +188,15 @@ def _example(of_kind: Sequence[Line]) -> str:
 def _cell(text: str) -> str:
     for sign in "|<>*_[]`":
         text = text.replace(sign, f"\\{sign}")
-    words = [word.rpartition("/store/")[2] or word for word in text.split()]
+    words = [_short(word) for word in text.split()]
     return " ".join(words)[:170]
+
+
+def _short(word: str) -> str:
+    """A path below a fault's folder, without that."""
+    for folder in ("/store/", "/world/"):
+        word = word.rpartition(folder)[2] or word
+    return word
 
 
 def _stages(

@@ -35,7 +35,7 @@ FOLDER = warm.REPOSITORY / "build" / "faults"
 COUNT = 500
 SLOW = 50
 """The last ones are of kinds that need servers and take ten times as long."""
-UNIFORM = 300
+UNIFORM = 200
 """So many draws are from the whole run before stages with fewer than `LEAST` get their own."""
 SEARCHING = ("mixture", "shares", "classifier", "scores")
 """Stages of the second recipe, `search`."""

@@ -101,3 +101,26 @@ def test_a_state_is_set_when_the_server_is_back_but_for_an_interrupt(
     with pytest.raises(KeyboardInterrupt), outages.waiting_for_server():
         raise KeyboardInterrupt
     assert len(waits) == 2
+
+
+def test_a_stage_whose_server_goes_before_it_begins_is_begun_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outages, "POLL_S", 0.01)
+    monkeypatch.setattr(outages, "wait_for_server", lambda: None)
+    tries: list[None] = []
+    begun = threading.Event()
+
+    def begin() -> None:
+        tries.append(None)
+        if len(tries) == 3:
+            begun.set()
+        if len(tries) < 5:
+            raise httpx.ConnectError("All connection attempts failed")
+
+    with pytest.raises(httpx.ConnectError):
+        outages.begin_when_answered(begin, begun)
+    assert len(tries) == 3  # it had begun: what was done is not done twice
+    begun.clear()
+    outages.begin_when_answered(begin, begun)
+    assert len(tries) == 5
