@@ -110,7 +110,8 @@ def cases(around: Surroundings, names: Sequence[str], file: Path) -> None:
         line = named.make(name, around)
         with file.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line, ensure_ascii=False) + "\n")
-        print(f"{'WRONG' if line['wrong'] else 'fine':6} {name}: {line['wrong'] or line['seen']}")
+        seen = line["wrong"] or line["seen"]
+        print(f"{'WRONG' if line['wrong'] else 'fine':6} {name}: {seen}", flush=True)
 
 
 def failed(kind: Kind, number: int, recipe: str, stage: str, error: str) -> dict[str, Any]:
