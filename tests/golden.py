@@ -74,12 +74,11 @@ model:
   pad_to_multiple_of: 8
 evaluation: null
 embeddings: {model: base}
+semantic: {floor: 0.7, keep: "<0.9"}
 """
 """A second recipe over the first's crawl and model: repeated lines and leaked passages go,
-documents get vectors, tokenizer and model grow.
+documents that say the same go, tokenizer and model grow.
 """
-GROWN_ONLY = ("token_vectors", "embeddings", "model")
-"""Stages of it that bins do not need."""
 
 
 COPIES = ("shares",)
@@ -111,10 +110,10 @@ def build_all(folder: Path) -> dict[str, Artifact]:
     )
     (folder / "world" / "grown.yaml").write_text(GROWN, encoding="utf-8")
     inline, found = EngineConfig(kind="inline", cpu_threads=1), {}
-    for recipe, only in {"small": ("model",), "grown": GROWN_ONLY}.items():
+    for recipe in ("small", "grown"):
         file, store = folder / "world" / f"{recipe}.yaml", folder / "store"
         made = run_direct(file, store, inline, until="binning") | run_direct(
-            file, store, inline, only=only
+            file, store, inline, only=("model",)
         )
         found |= {f"{recipe}/{id}": artifact for id, artifact in made.items()}
     return found

@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = {"documents", "text", "benchmarks", "checkpoints", "export", "scorers"}
+SHARED = {
+    "documents",
+    "text",
+    "benchmarks",
+    "checkpoints",
+    "duplicates",
+    "export",
+    "scorers",
+}
 ORCHESTRATION = {"prefect", "ray", "typer"}
 
 

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 MOST_LISTED = 20
 EXCERPT_CHARACTERS = 1_000
 OF_CLUSTERS = ("cluster", "members")
-"""Options that belong to stage dedup; all others but --store and --json to the other stages."""
+"""Options that belong to `ELECTIONS`; all others but --store and --json to the other stages."""
+ELECTIONS = ("dedup", "semantic")
+"""Stages whose decisions are clusters."""
 
 
 def inspect(
@@ -37,8 +39,8 @@ def inspect(
         str,
         typer.Option(
             "--stage",
-            help="ingest, line_dedup, langid, quality, perplexity, decontaminate, pii, cut or "
-            "dedup; or one artifact, such as quality/web@VERSION.",
+            help="ingest, line_dedup, langid, quality, perplexity, decontaminate, pii, cut, "
+            "dedup or semantic; or one artifact, such as quality/web@VERSION.",
             show_default=False,
         ),
     ],
@@ -89,29 +91,29 @@ def inspect(
         typer.Option(
             "--cluster",
             metavar="ID",
-            help="dedup: a cluster: 1 is the largest; or the beginning of a document's id.",
+            help="dedup, semantic: a cluster: 1 is the largest; or how a document's id begins.",
         ),
     ] = None,
     members: Annotated[
-        int, typer.Option("--members", min=1, help="dedup: removed documents to show.")
+        int, typer.Option("--members", min=1, help="dedup, semantic: removed documents to show.")
     ] = 5,
     store: StoreUrl = "artifacts",
     as_json: JsonOption = False,
 ) -> None:
-    """Show real documents that a stage kept and dropped, with the value and the limit. Of dedup,
-    compare the removed documents of a cluster with the one kept; without --cluster, list the
-    clusters.
+    """Show real documents that a stage kept and dropped, with the value and the limit. Of dedup and
+    semantic, compare the removed documents of a cluster with the one kept; without --cluster, list
+    the clusters.
     """
     from infra.stage import StageError
 
     with refusals():
         name = stage.partition("@")[0].partition("/")[0]
         given = _given(context)
-        wrong = [o for o in given if (o in OF_CLUSTERS) != (name == "dedup")]
+        wrong = [o for o in given if (o in OF_CLUSTERS) != (name in ELECTIONS)]
         if wrong:
-            stages = "dedup" if wrong[0] in OF_CLUSTERS else "the other stages"
+            stages = "dedup and semantic" if wrong[0] in OF_CLUSTERS else "the other stages"
             raise StageError(f"--{wrong[0].replace('_', '-')} belongs to {stages}, not to {name}")
-    if name == "dedup":
+    if name in ELECTIONS:
         _clusters(stage, cluster, members, store, as_json)
         return
     fates = [
@@ -160,7 +162,7 @@ def _request(
     if stage not in STAGES:
         raise StageError(
             f"{stage} decides nothing about documents{nearest(stage, [*STAGES])}; inspect reads "
-            f"{', '.join(STAGES)} and dedup"
+            f"{', '.join(STAGES)}, dedup and semantic"
         )
     if stage in EDITING and not fates:
         fates = [EDITED, DROPPED]
@@ -253,7 +255,7 @@ def _without_long_lists(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cluster(artifact: Artifact, wanted: str) -> dict[str, Any]:
-    from tasks.dedup.inspect import find_cluster
+    from tasks.duplicates.inspect import find_cluster
 
     return find_cluster(artifact.path("clusters.parquet"), wanted)
 
@@ -263,7 +265,7 @@ def _read(artifact: Artifact, row: dict[str, Any], most: int, store: str, consol
     from rich.text import Text
 
     from flows.monitoring.console import marked
-    from tasks.dedup.inspect import diff_lines, read_documents
+    from tasks.duplicates.inspect import diff_lines, read_documents
 
     shown = row["members"][:most]
     opened = open_store(store)

@@ -11,7 +11,7 @@ from infra.ledger import UNDETERMINED
 from tasks.documents.curves import Curve
 
 if TYPE_CHECKING:
-    from tasks.documents.verdicts import Keeps
+    from tasks.documents.keeps import Keeps
 
 OVERLAP_SHOWN = 200
 

@@ -90,7 +90,7 @@ def _source_view(
     store: Store, manifest: Manifest, name: str, cut: Artifact | None, own: dict[str, Artifact]
 ) -> SourceView:
     """A source with the inputs of that name in a manifest."""
-    from tasks.documents.verdicts import Keeps
+    from tasks.documents.keeps import Keeps
     from tasks.documents.viewing import SourceView
 
     inputs = {

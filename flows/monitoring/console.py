@@ -237,7 +237,7 @@ def cluster_table(clusters: list[dict[str, Any]]) -> Table:
 
 
 def marked(difference: str) -> Text:
-    """A difference, as `tasks.dedup.inspect.diff_lines` writes it, in colour."""
+    """A difference, as `tasks.duplicates.inspect.diff_lines` writes it, in colour."""
     text = Text(difference)
     text.highlight_regex(r"(?s)\[-.*?-\]", "red")
     text.highlight_regex(r"(?s)\{\+.*?\+\}", "green")

@@ -15,21 +15,26 @@ from tasks.cut.stage import STAGE as CUT
 from tasks.cut.stage import CutParameters, SourceCut
 from tasks.decontaminate.stage import STAGE as DECONTAMINATE
 from tasks.decontaminate.stage import DecontaminateParameters
-from tasks.dedup.stage import PREFERENCES, DedupParameters
 from tasks.dedup.stage import STAGE as DEDUP
+from tasks.dedup.stage import DedupParameters
+from tasks.duplicates.preferences import PREFERENCES
+from tasks.embeddings.stage import BASE, EmbeddingsParameters
 from tasks.embeddings.stage import STAGE as EMBEDDINGS
-from tasks.embeddings.stage import EmbeddingsParameters
 from tasks.ingest.stage import STAGE as INGEST
 from tasks.labels.stage import STAGE as LABELS
 from tasks.langid.stage import STAGE as LANGID
 from tasks.language_model.stage import STAGE as LANGUAGE_MODEL
 from tasks.language_model.stage import LanguageModelParameters
 from tasks.line_dedup.stage import STAGE as LINE_DEDUP
+from tasks.neighbours.stage import STAGE as NEIGHBOURS
+from tasks.neighbours.stage import NeighboursParameters
 from tasks.perplexity.stage import STAGE as PERPLEXITY
 from tasks.pii.stage import STAGE as PII
 from tasks.quality.stage import STAGE as QUALITY
 from tasks.scores.stage import STAGE as SCORES
 from tasks.select.stage import STAGE as SELECT
+from tasks.semantic.stage import STAGE as SEMANTIC
+from tasks.semantic.stage import SemanticParameters
 from tasks.signatures.stage import STAGE as SIGNATURES
 from tasks.signatures.stage import SignaturesParameters
 from tasks.token_vectors.stage import STAGE as TOKEN_VECTORS
@@ -53,6 +58,8 @@ TEXT_STAGES = (
     DECONTAMINATE,
     CUT,
     DEDUP,
+    NEIGHBOURS,
+    SEMANTIC,
     SELECT,
 )
 """All stages of this part, in running order."""
@@ -89,15 +96,22 @@ def add_documents(recipe: Recipe, wiring: Wiring, past: Past) -> dict[str, str]:
     wiring.add(CUT, MAIN, cut, trained_on, calibration=calibration, scores=scores)
     if recipe.dedup is not None and compared:
         preferred = {PREFERENCES[column.removeprefix("-")] for column in recipe.dedup.prefer}
-        wiring.add(
-            DEDUP,
-            MAIN,
-            narrowed(DedupParameters, recipe.dedup),
-            compared,
-            without={"langid", "quality", "perplexity"} - preferred,
-            history=[ArtifactReference.parse(earlier) for earlier in recipe.dedup.history],
-        )
+        unread = {"langid", "quality", "perplexity"} - preferred
+        history = [ArtifactReference.parse(earlier) for earlier in recipe.dedup.history]
+        thresholds = narrowed(DedupParameters, recipe.dedup)
+        wiring.add(DEDUP, MAIN, thresholds, compared, unread, history=history)
+        if (semantic := recipe.semantic) is not None:
+            search = narrowed(NeighboursParameters, semantic)
+            wiring.add(NEIGHBOURS, MAIN, search, compared, history=history)
+            if semantic.keep is not None:
+                order = {"prefer": recipe.dedup.prefer, "crawls": recipe.dedup.crawls}
+                limits = narrowed(SemanticParameters, semantic, **order)
+                wiring.add(SEMANTIC, MAIN, limits, compared, unread, history=history)
     return {name: _select(recipe, wiring, name, name in compared) for name in trained_on}
+
+
+_OF_COMPARED = ("dedup", "semantic", "signatures", "embeddings")
+"""What select reads of a source whose documents are compared with others."""
 
 
 def _select(recipe: Recipe, wiring: Wiring, name: str, is_compared: bool) -> str:
@@ -106,10 +120,11 @@ def _select(recipe: Recipe, wiring: Wiring, name: str, is_compared: bool) -> str
     """
     unread = [] if _removes_passages(recipe) else ["decontaminate"]
     unread += [] if recipe.select.index else ["signatures"]
+    unread += [] if recipe.select.index and recipe.semantic else ["embeddings"]
     if is_compared or recipe.dedup is None:
         return wiring.add(SELECT, name, recipe.select, without=unread)
     alone = recipe.select.model_copy(update={"heldout": None, "index": False})
-    return wiring.add(SELECT, name, alone, without=[*unread, "dedup", "signatures"])
+    return wiring.add(SELECT, name, alone, without=[*unread, *_OF_COMPARED])
 
 
 def _embed(recipe: Recipe, wiring: Wiring) -> None:
@@ -118,7 +133,8 @@ def _embed(recipe: Recipe, wiring: Wiring) -> None:
     if section is None or not embedded:
         return
     if section.of_base:
-        base = recipe.model.base if recipe.model else None
+        own = recipe.model.base if recipe.model else None
+        base = own if section.model == BASE else section.model
         reference = ArtifactReference.parse(base) if base and is_artifact(base) else None
         parameters = narrowed(TokenVectorsParameters, section, model=None if reference else base)
         wiring.add(TOKEN_VECTORS, MAIN, parameters, embedded, base=[reference] if reference else [])

@@ -31,8 +31,9 @@ from flows.recipe.sections import Recipe
 from infra.stage import Pin, StageError
 from infra.store import Store
 from infra.store.manifest import Manifest
-from tasks.dedup.agreement import SIGNING, check_index
+from tasks.duplicates.agreement import SIGNING, check_index, index_vectors
 from tasks.language_model.stage import LanguageModelParameters
+from tasks.neighbours.stage import STAGE as NEIGHBOURS
 from tasks.signatures.stage import STAGE as SIGNATURES
 from tasks.training.phases.facts import PhaseFacts
 from tasks.training.planning.ramps import PlanError
@@ -275,5 +276,7 @@ def _refuse_incompatible_indexes(recipe: Recipe, plan: Plan) -> None:
         ):
             try:
                 check_index(artifact, wanted)
+                if step.node.stage.name == NEIGHBOURS.name:
+                    index_vectors(artifact)
             except StageError as error:
                 raise RecipeError([f"{recipe.place_of(reference)}{error}"]) from None

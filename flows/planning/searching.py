@@ -24,8 +24,8 @@ from tasks.training.stage import STAGE as TRAINING
 
 CPU_FLOPS = 1.5e10
 """Operations a second of a process of one thread with so small a model (docs/mixture.md)."""
-START_S = 12.0
-"""Processor time that starting the training and the evaluation of a proxy takes."""
+START_S = 2.0
+"""Processor time in which the training and the evaluation of a proxy start."""
 
 
 @dataclass(frozen=True)

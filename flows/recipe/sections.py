@@ -13,6 +13,7 @@ import pydantic
 from flows.recipe.errors import nearest
 from flows.recipe.evaluated import EvaluationSection, Name, OtherModel
 from flows.recipe.mixing import MixtureSection
+from flows.recipe.references import is_artifact
 from flows.recipe.suites import Absent
 from infra.engine.config import EngineConfig
 from infra.remote.config import RemoteConfig
@@ -24,7 +25,7 @@ from tasks.cut.stage import BlockList
 from tasks.decontaminate.stage import DecontaminateParameters
 from tasks.dedup.stage import DedupParameters
 from tasks.documents.categories import Category, FieldCategory, categories_fed
-from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep
+from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep, ScoreKeep
 from tasks.documents.scoring import SourceClassifier
 from tasks.embeddings.stage import BASE, EmbeddingsParameters
 from tasks.ingest.stage import IngestParameters, JsonlFields
@@ -33,11 +34,13 @@ from tasks.langid.stage import LangidParameters
 from tasks.language_model.stage import LanguageModelParameters
 from tasks.line_dedup.stage import LineDedupParameters
 from tasks.model.stage import ModelParameters
+from tasks.neighbours.stage import NeighboursParameters
 from tasks.perplexity.stage import PerplexityParameters
 from tasks.pii.stage import PiiParameters
 from tasks.quality.stage import QualityParameters
 from tasks.scorecard.stage import ScorecardParameters
 from tasks.select.stage import SelectParameters
+from tasks.semantic.stage import SemanticParameters
 from tasks.signatures.stage import SignaturesParameters
 from tasks.text.lsh import bands_for
 from tasks.token_vectors.stage import TokenVectorsParameters
@@ -301,13 +304,14 @@ class EmbeddingsSection(EmbeddingsParameters, TokenVectorsParameters):
     model: Annotated[str, FILE] = pydantic.Field(
         min_length=1,
         description="folder of a Hugging Face encoder or a sentence-transformers model, or its "
-        "name on the hub; `base`: sums of the input embeddings of the recipe's model.base",
+        "name on the hub; `base`, or artifact:RECIPE/model/NAME@TAG: sums of the input embeddings "
+        "of the recipe's model.base, or of a model that a recipe made",
     )
 
     @property
     def of_base(self) -> bool:
-        """Whether vectors are sums of the base's input embeddings."""
-        return self.model == BASE
+        """Whether vectors are sums of a base's input embeddings."""
+        return self.model == BASE or is_artifact(self.model)
 
     @pydantic.model_validator(mode="after")
     def _only_its_own(self) -> Self:
@@ -316,6 +320,23 @@ class EmbeddingsSection(EmbeddingsParameters, TokenVectorsParameters):
         if foreign:
             of = "an encoder" if self.of_base else "model: base"
             raise ValueError(f"{', '.join(foreign)}: of {of}, and model is {self.model}; remove it")
+        return self
+
+
+class SemanticSection(SemanticParameters, NeighboursParameters):
+    """Which documents are near others by their vectors, and how near a document may be to one that
+    stays. Without `keep`, pairs are found and counted, and none is dropped.
+    """
+
+    keep: ScoreKeep | None = None  # type: ignore[assignment]  # required where documents are dropped
+
+    @pydantic.model_validator(mode="after")
+    def _finds_what_it_drops(self) -> Self:
+        if self.keep is not None and self.keep.limit < self.floor:
+            raise ValueError(
+                f"keep is {self.keep.comparison}{self.keep.limit:g}, but pairs below floor "
+                f"{self.floor:g} are not searched; lower floor, or raise keep"
+            )
         return self
 
 
@@ -351,6 +372,7 @@ class Recipe(Parameters):
     benchmarks: dict[Name, Benchmark] = pydantic.Field(default_factory=dict)
     dedup: DedupSection | None = DedupSection()
     embeddings: EmbeddingsSection | None = None
+    semantic: SemanticSection | None = None
     decontaminate: DecontaminateSection | None = None
     select: SelectParameters = SelectParameters()
     tokenizer: TokenizerParameters | None = None

@@ -22,11 +22,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import psutil
 
+from infra.engine.forking import MARK, Forked
+
 TAIL_LINES = 40
 """Last lines of stderr that are kept."""
-
-MARK = "PUNA_PROCESSES"
-"""Variable that all processes of a group carry."""
 
 TERM_S = 10.0
 """Time between SIGTERM and SIGKILL, in which a launcher can end what runs elsewhere."""
@@ -40,18 +39,35 @@ class ProcessGroup:
     Args:
         words: the command.
         environment: all variables of its processes.
+        forked: a command of `infra.engine.launch.module_command` is forked from a process that has
+            imported these modules, instead of being started.
 
     Raises:
         OSError: it cannot be started (not found, not permitted).
     """
 
-    def __init__(self, words: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, words: Sequence[str], environment: Mapping[str, str], forked: Sequence[str] = ()
+    ) -> None:
         self.words = tuple(words)
         self.tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
         """Last lines of stderr."""
         self._mark = secrets.token_hex(8)
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._child = subprocess.Popen(
+        self._child = self._start({**environment, MARK: self._mark}, forked)
+        self._readers = [
+            threading.Thread(target=self._read_stdout, daemon=True, name="stdout"),
+            threading.Thread(target=self._read_stderr, daemon=True, name="stderr"),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _start(
+        self, environment: Mapping[str, str], forked: Sequence[str]
+    ) -> subprocess.Popen[str] | Forked:
+        if forked:
+            return Forked(self.words[-2:], env=environment, modules=forked)
+        return subprocess.Popen(
             self.words,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -59,16 +75,10 @@ class ProcessGroup:
             text=True,
             encoding="utf-8",
             errors="replace",
-            env={**environment, MARK: self._mark},
+            env=environment,
             # ^C reaches this process only, which then ends the group
             start_new_session=True,
         )
-        self._readers = [
-            threading.Thread(target=self._read_stdout, daemon=True, name="stdout"),
-            threading.Thread(target=self._read_stderr, daemon=True, name="stderr"),
-        ]
-        for reader in self._readers:
-            reader.start()
 
     def _read_stdout(self) -> None:
         with contextlib.suppress(ValueError):  # closed by `end`

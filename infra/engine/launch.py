@@ -78,10 +78,12 @@ def launch_module(
     *,
     cpu_threads: int,
     grace_s: float = 20.0,
+    forked: Sequence[str] = (),
 ) -> None:
     """Run our module `name` as `launch` does; `on_message` gets every JSON object that it prints.
 
-    Other lines are ignored: a library printed them. Raises `LaunchError`.
+    Other lines are ignored: a library printed them. `forked`: the process is forked from one that
+    has imported these modules. Raises `LaunchError`.
     """
 
     def on_line(line: str) -> None:
@@ -96,7 +98,13 @@ def launch_module(
     # 40 s of wall-clock time instead of 195 s.
     threads = {"OMP_NUM_THREADS": str(cpu_threads), "OMP_WAIT_POLICY": "PASSIVE"}
     environment = {**safe_environment(), **threads}
-    launch(module_command(name, spec), on_line, environment=environment, grace_s=grace_s)
+    launch(
+        module_command(name, spec),
+        on_line,
+        environment=environment,
+        grace_s=grace_s,
+        forked=forked,
+    )
 
 
 def launch(
@@ -105,6 +113,7 @@ def launch(
     *,
     environment: Mapping[str, str] | None = None,
     grace_s: float = 20.0,
+    forked: Sequence[str] = (),
 ) -> None:
     """Run a command until it ends; `on_line` gets every line of its stdout as it comes.
 
@@ -115,13 +124,14 @@ def launch(
         on_line: called in this thread, without the newline.
         environment: variables added to those of this process.
         grace_s: seconds that they have to exit on their own.
+        forked: see `infra.engine.group.ProcessGroup`.
 
     Raises:
         LaunchError: the exit status is not 0.
     """
     from infra.engine.group import ProcessGroup  # needs psutil, which training nodes may lack
 
-    group = ProcessGroup(words, {**os.environ, **(environment or {})})
+    group = ProcessGroup(words, {**os.environ, **(environment or {})}, forked)
     try:
         for line in group.lines():
             on_line(line)

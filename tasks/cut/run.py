@@ -17,6 +17,7 @@ from tasks.cut.apply import CutWork, collect_perplexities, count_perplexities, w
 from tasks.cut.blocking import compile_lists, notes_on
 from tasks.cut.classified import curves_of
 from tasks.cut.curve_cutoffs import curve_statistics, find_limits, scores_of
+from tasks.cut.funnel import funnel
 from tasks.cut.percentiles import histogram, percentile, wanted_bins
 from tasks.cut.stage import CutParameters, SourceCut
 from tasks.documents.annotate import ledger_of, parts
@@ -30,11 +31,6 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "decontaminate": ("contaminated", "passage_share"),
 }
 """Role of an annotator -> the columns that checks read."""
-
-CHECKS = (
-    *("block", "line_dedup", "langid", "quality", "perplexity", "decontaminate", "category"),
-    "classifier",
-)
 
 Unit = tuple[str, str]
 """(language, what scored it: normaliser, SentencePiece model and n-gram model)."""
@@ -260,43 +256,6 @@ def _unit(units: Mapping[str, Mapping[str, Unit]], item: CutWork, language: str)
             f"stage had language models only of {sorted(units[item.part.source])}; score the "
             "source again"
         ) from None
-
-
-def funnel(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Summaries of ledger rows.
-
-    Documents left after every check, by source; documents by language; dropped documents by reason.
-    """
-    left: dict[str, Counter[str]] = {}
-    reasons: Counter[str] = Counter()
-    for row in rows:
-        steps = left.setdefault(row["source"], Counter())
-        remaining = row["totals"]["documents"]["read"]
-        steps["read"] += remaining
-        for check in CHECKS:
-            dropped = [
-                entry for entry in row["reasons"] if entry["reason"].partition(".")[0] == check
-            ]
-            remaining -= sum(entry["documents"] for entry in dropped)
-            steps[check] += remaining
-            for entry in dropped:
-                reasons[entry["reason"]] += entry["documents"]
-    return {
-        "funnel": [
-            {"source": source, **{step: steps[step] for step in ("read", *CHECKS)}}
-            for source, steps in left.items()
-        ],
-        "languages": [
-            {
-                "source": row["source"],
-                "language": row["language"],
-                "read": row["totals"]["documents"]["read"],
-                "kept": row["totals"]["documents"].get("kept", 0),
-            }
-            for row in rows
-        ],
-        "dropped": dict(sorted(reasons.items())),
-    }
 
 
 def _contaminated(

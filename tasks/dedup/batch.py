@@ -1,10 +1,5 @@
-"""Elect one batch of components: sort its documents, run the election, store the result.
-
-Written for later steps, in one folder per batch (h heads represent g removed documents):
-
-    fates        a segment (g records) by part: the removed documents, each with its head's id
-    members.npy  (g,) by head, then rank: the same with ids, for the table of clusters
-    heads.npy    (h,) by rank: the kept documents that represent others
+"""Elect one batch of components: sort its documents, run the election, store the result
+(`tasks.duplicates.results`), in one folder per batch.
 """
 
 from __future__ import annotations
@@ -24,49 +19,10 @@ from tasks.dedup.candidates import candidate_record
 from tasks.dedup.elect import Candidates, Election, elect
 from tasks.dedup.election_loop import Ranks
 from tasks.dedup.keys import GROUP_RECORD
-from tasks.dedup.parts import SignedPart
 from tasks.dedup.prefixes import IndexTooLarge
-from tasks.dedup.signed import ID_BYTES
 from tasks.dedup.similarity import Sets
-from tasks.documents.segments import SegmentWriter, bucket_of, segments
-
-FATES = "fates"
-
-FATE = np.dtype(
-    [("number", "<u4"), ("similarity", "<f4"), ("exact", "?"), ("head", f"S{ID_BYTES}")]
-)
-MEMBER = np.dtype(
-    [("number", "<u4"), ("similarity", "<f4"), ("exact", "?"), ("id", f"S{ID_BYTES}")]
-)
-HEAD = np.dtype(
-    [("number", "<u4"), ("start", "<u8"), ("size", "<u4"), ("exact", "<u4"), ("id", f"S{ID_BYTES}")]
-)
-
-
-@dataclass(frozen=True)
-class Places:
-    """Per-part data for an election, as arrays over the parts."""
-
-    starts: npt.NDArray[np.int64]  # number of the part's first document
-    orders: npt.NDArray[np.int64]  # rank of its crawl, the earliest first
-    sources: npt.NDArray[np.int64]  # index in this run's sorted sources, -1: an earlier crawl
-
-    @classmethod
-    def of(cls, parts: tuple[SignedPart, ...]) -> Places:
-        """From all parts, in order of their numbers."""
-        names = sorted({part.source for part in parts if not part.crawl})
-        return cls(
-            np.array([part.start for part in parts], np.int64),
-            np.array([part.order for part in parts], np.int64),
-            np.array([-1 if part.crawl else names.index(part.source) for part in parts], np.int64),
-        )
-
-    def part_of(self, numbers: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        """The part of every document number.
-
-        Of parts with the same start, all but the last are empty: the last is taken.
-        """
-        return np.searchsorted(self.starts, numbers, side="right") - 1
+from tasks.documents.segments import bucket_of, segments
+from tasks.duplicates.results import Elected, Places, in_order, write_result
 
 
 @dataclass(frozen=True)
@@ -109,9 +65,8 @@ def elect_batch(work: BatchWork, shard: Shard) -> dict[str, JSON]:
 
 def _elected(work: BatchWork, file: Path) -> dict[str, JSON]:
     records, starts, values = _spill(work, file)
-    parts = work.places.part_of(records["number"])
-    order = in_order(records, work.places.orders[parts])
-    records, starts, parts = records[order], starts[order], parts[order]
+    order = in_order(records, work.places.orders[work.places.part_of(records["number"])])
+    records, starts = records[order], starts[order]
     first = first_copies(records["text_hash"])
     members, groups = memberships(_groups(work), records["number"], first)
     texts, examples = _most_saturated(members, groups, records["number"])
@@ -129,7 +84,11 @@ def _elected(work: BatchWork, file: Path) -> dict[str, JSON]:
             raise
         return {"postponed": True}
     representative, similarity = _with_copies(result, first, candidates.settled)
-    return _write(work, records, parts, representative, similarity) | {
+    hashes = records["text_hash"]
+    exact = (hashes == hashes[representative]).all(axis=1)
+    chosen = Elected(records, representative, similarity, exact)
+    folder = work.elected.child(str(work.batch))
+    return write_result(folder, chosen, work.places, work.first_new) | {
         "candidates": len(records),
         "compared": result.compared,
         "verified": result.verified,
@@ -158,17 +117,6 @@ def _spill(
 def _groups(work: BatchWork) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.uint32]]]:
     wanted = bucket_of(map(str, range(work.partitions)), work.batch)
     return segments(work.groups, wanted, GROUP_RECORD)
-
-
-def in_order(records: npt.NDArray[Any], crawls: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The order of election: by crawl, preferences, id, and for a record read twice, its number."""
-    # `lexsort` takes the least significant key first. Ids are compared as big-endian numbers of 8
-    # bytes, which order as the strings do.
-    columns = [records["prefer"][:, k] for k in reversed(range(records["prefer"].shape[1]))]
-    letters = np.ascontiguousarray(records["id"]).view(">u8").reshape(len(records), -1)
-    words = [letters[:, k].astype(np.uint64) for k in reversed(range(letters.shape[1]))]
-    order: npt.NDArray[np.int64] = np.lexsort([records["number"], *words, *columns, crawls])
-    return order
 
 
 def first_copies(text_hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
@@ -228,54 +176,6 @@ def _with_copies(
     ranks = np.arange(len(first), dtype=np.int32)
     representative = np.where(settled, ranks, election.representative[first])
     return representative, np.where(settled, np.float32(1), election.similarity[first])
-
-
-def _write(
-    work: BatchWork,
-    records: npt.NDArray[Any],
-    parts: npt.NDArray[np.int64],
-    representative: Ranks,
-    similarity: npt.NDArray[np.float32],
-) -> dict[str, JSON]:
-    """Write the batch's three files; returns counts by source, see the module's docstring."""
-    # Ranks of removed documents by head, then rank; `head_ranks` are the ranks of the heads.
-    removed = np.flatnonzero(representative != np.arange(len(representative)))
-    removed = removed[np.argsort(representative[removed], kind="stable")]
-    head_ranks, start, sizes = np.unique(
-        representative[removed], return_index=True, return_counts=True
-    )
-    head = np.repeat(np.arange(len(head_ranks)), sizes)
-    members = np.zeros(len(removed), MEMBER)
-    for name in ("number", "id"):
-        members[name] = records[name][removed]
-    members["similarity"] = similarity[removed]
-    members["exact"] = (
-        records["text_hash"][removed] == records["text_hash"][representative[removed]]
-    ).all(axis=1)
-    heads = np.zeros(len(head_ranks), HEAD)
-    for name in ("number", "id"):
-        heads[name] = records[name][head_ranks]
-    heads["start"], heads["size"] = start, sizes
-    heads["exact"] = np.bincount(head, weights=members["exact"], minlength=len(head_ranks))
-    fates = np.zeros(len(removed), FATE)
-    for name in ("number", "similarity", "exact"):
-        fates[name] = members[name]
-    fates["head"] = heads["id"][head]
-    repeated = (members["id"] == fates["head"]) & (heads["number"][head] < work.first_new)
-    by_number = np.argsort(fates["number"])
-    folder = work.elected.child(str(work.batch))
-    with SegmentWriter(folder, FATES, len(work.places.starts)) as writer:
-        writer.append(parts[removed][by_number], fates[by_number])
-    for name, table in (("members", members), ("heads", heads)):
-        with folder.create(f"{name}.npy") as path, path.open("wb") as stream:
-            np.save(stream, table)
-    sources = work.places.sources[parts[removed]]
-    count = int(work.places.sources.max(initial=-1)) + 1
-    return {
-        "removed": np.bincount(sources, minlength=count).tolist(),
-        "repeated": np.bincount(sources[repeated], minlength=count).tolist(),
-        "clusters": len(head_ranks),
-    }
 
 
 def _most_saturated(

@@ -13,9 +13,9 @@ from infra.stage import JSON
 from infra.store import Shard
 from infra.store.exchange import Exchange
 from tasks.dedup.keys import BANDS, GROUP_RECORD
-from tasks.dedup.parts import SignedPart
-from tasks.dedup.signed import ID_BYTES, ids, preferences, read_sets, text_hashes
 from tasks.documents.segments import SegmentWriter, bucket_of, segments
+from tasks.duplicates.parts import SignedPart
+from tasks.duplicates.signed import ID_BYTES, ids, preferences, read_sets, text_hashes
 
 BATCHES, BATCH = "batches", np.dtype("<u4")
 """File of `Batches.of`, and the type of its records."""

@@ -19,9 +19,9 @@ import numpy.typing as npt
 from infra.stage import JSON, StageError
 from infra.store import Shard
 from infra.store.exchange import Exchange
-from tasks.dedup.parts import SignedPart
-from tasks.dedup.signed import SignatureShape, blocks
 from tasks.documents.segments import SegmentWriter, bucket_of, count, gathered
+from tasks.duplicates.parts import SignedPart
+from tasks.duplicates.signed import SignatureShape, blocks
 
 KEY_RECORD = np.dtype([("key", "<u8"), ("number", "<u4")])
 GROUP_RECORD = np.dtype([("size", "<u4")])

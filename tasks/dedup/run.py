@@ -7,7 +7,7 @@ Written, in data/:
                                            null where the row is kept or not eligible
                              similarity    Jaccard similarity to it
                              kind          "exact", "near" or null
-    clusters.parquet         one row per cluster of two or more, see tasks.dedup.clusters.SCHEMA
+    clusters.parquet         one row per cluster, see tasks.duplicates.clusters.SCHEMA
 
 Steps exchange files (`infra.store.exchange`). Their layout depends on the inputs and on the memory
 of a worker; the output does not depend on it. See docs/dedup.md.
@@ -23,20 +23,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
 from infra.context import Context
 from infra.ledger import Ledger
 from infra.stage import JSON, Outcome, StageError
-from infra.store import Shard
 from infra.store.exchange import Exchange
 from tasks.dedup import components
-from tasks.dedup.batch import BatchWork, Places, bytes_per_document, elect_batch
+from tasks.dedup.batch import BatchWork, bytes_per_document, elect_batch
 from tasks.dedup.candidates import BATCHES, DealWork, GatherWork, deal_groups, gather
-from tasks.dedup.clusters import BYTES_PER_CLUSTER, Clusters
-from tasks.dedup.clusters import SCHEMA as CLUSTERS_SCHEMA
-from tasks.dedup.fates import FateWork, write_fates
-from tasks.dedup.gates import ElectionResult, check_gates, check_saturation
 from tasks.dedup.keys import (
     BANDS,
     GROUP_RECORD,
@@ -48,13 +42,17 @@ from tasks.dedup.keys import (
     find_groups,
     write_keys,
 )
-from tasks.dedup.parts import SignedPart, find_parts
-from tasks.dedup.signed import BLOCK_ROWS, SignatureShape
 from tasks.dedup.stage import DedupParameters
-from tasks.documents.schema import COMPRESSION, ROW_GROUP_DOCUMENTS
+from tasks.documents.schema import ROW_GROUP_DOCUMENTS
 from tasks.documents.segments import bucket_of, segments
+from tasks.duplicates.agreement import signing_of
+from tasks.duplicates.clusters import BYTES_PER_CLUSTER, Clusters, write_clusters
+from tasks.duplicates.fates import FateWork, write_fates
+from tasks.duplicates.gates import ElectionResult, check_gates, check_saturation
+from tasks.duplicates.parts import SignedPart, find_parts
+from tasks.duplicates.results import Places
+from tasks.duplicates.signed import BLOCK_ROWS, SignatureShape
 
-CLUSTERS = "clusters.parquet"
 _PARTITION_RECORDS = 1 << 20
 _MOST_PARTITIONS = 1 << 14
 _PART_ROW_BYTES = 200
@@ -128,7 +126,7 @@ def refuse_memory(needed: int, parameters: DedupParameters, what: str) -> None:
 def run(context: Context) -> Outcome:
     """Deduplicate; `GateError` where a limit of the recipe is exceeded and not accepted."""
     parameters: DedupParameters = context.parameters
-    parts = find_parts(context.inputs, parameters)
+    parts = find_parts(context.inputs, parameters.prefer, parameters.crawls, signing_of(parameters))
     layout = Layout.of(parts, parameters, context.engine.workers, context.exchange)
     eligible, groups = _group(context, layout)
     batches = _deal(context, layout)
@@ -138,7 +136,8 @@ def run(context: Context) -> Outcome:
         key=lambda saturation: saturation[0],
         default=(0, []),
     )
-    exceeded = check_saturation(parts, texts, examples, parameters)
+    gates, accept = parameters.gates, parameters.accept
+    exceeded = check_saturation(parts, texts, examples, gates.saturated_band, accept)
     clusters = Clusters.of(layout.files.child("elected"), len(batches), parts)
     sources = sorted({part.source for part in parts if not part.crawl})
     eligible_of = {
@@ -151,7 +150,8 @@ def run(context: Context) -> Outcome:
         dict(zip(sources, _sum(elected, name, len(sources)), strict=True))
         for name in ("removed", "repeated")
     )
-    exceeded += check_gates(ElectionResult(clusters, eligible_of, removed, repeated), parameters)
+    result = ElectionResult(clusters, eligible_of, removed, repeated)
+    exceeded += check_gates(result, gates, accept, "dedup")
     ledger = _write(context, layout, clusters, len(batches))
     statistics = {
         "eligible": ledger.documents("read"),
@@ -314,21 +314,11 @@ def _write(context: Context, layout: Layout, clusters: Clusters, batches: int) -
         write_fates,
         {
             f"{part.source}.{Path(part.name).stem}": FateWork(
-                part, layout.files.child("elected"), batches
+                part, layout.files.child("elected"), batches, "dedup"
             )
             for part in layout.parts
             if not part.crawl
         },
     )
-    context.map(functools.partial(_write_clusters, clusters), {"clusters": None}, here=True)
+    context.map(functools.partial(write_clusters, clusters), {"clusters": None}, here=True)
     return Ledger.merged(result["ledger"] for result in results.values())
-
-
-def _write_clusters(clusters: Clusters, _: None, shard: Shard) -> dict[str, JSON]:
-    with (
-        shard.create(CLUSTERS) as path,
-        pq.ParquetWriter(path, CLUSTERS_SCHEMA, compression=COMPRESSION) as writer,
-    ):
-        for table in clusters.tables():
-            writer.write_table(table)
-    return {"rows": len(clusters)}

@@ -17,31 +17,12 @@ from pydantic import Field, field_validator
 from infra.quantities import Bytes
 from infra.stage import NOT_IDENTITY, Output, Parameters, Role, Stage
 from tasks.documents.roles import ALL_DOCUMENTS, ALL_EDITS, columns_of
-
-PREFERENCES = {
-    "length": "signatures",  # UTF-8 bytes of the record
-    "perplexity": "perplexity",
-    "language_score": "langid",
-    "failed": "quality",  # rules that the document fails: a list counts by its length
-}
-"""Column that `prefer` may name -> the stage that writes it, which is also the input role."""
+from tasks.duplicates.preferences import PREFERENCES, Limits
 
 
-class Gates(Parameters):
+class Gates(Limits):
     """Limits beyond which the stage stops (`GateError`) unless `dedup.accept` is true."""
 
-    largest_cluster: int | None = Field(
-        default=100_000,
-        ge=2,
-        description="documents of a cluster, the kept one included; null: no limit",
-    )
-    removal_rate: float | None = Field(
-        default=0.75,
-        ge=0,
-        le=1,
-        description="share of a source's eligible documents that may be removed (except those "
-        "that an earlier crawl has under the same id); null: no limit",
-    )
     saturated_band: int | None = Field(
         default=100_000,
         ge=2,

@@ -13,6 +13,19 @@ from infra.store import Artifact
 PROPOSAL = "shares.json"
 """Data of mixture and shares artifacts: {"shares": {category: share}}."""
 
+PROXY_MODULES = (
+    "tasks.training.loop",
+    "tasks.training.worker",
+    "tasks.evaluation.evaluate",
+    "tasks.evaluation.bits_per_byte",
+    "tasks.evaluation.likelihood",
+    "tasks.evaluation.model",
+    "transformers",
+)
+"""Imported once, before the trainings and evaluations of proxies are forked (names alone: a stage
+imports no other).
+"""
+
 _MARK = "proxy~"
 """No name in a recipe has a `~`."""
 

@@ -13,6 +13,9 @@ HELD_OUT_FOLDER = "heldout"
 INDEX_FOLDER = "index"
 """Hashes of the survivors, for deduplication of later crawls."""
 
+VECTORS_FOLDER = f"{INDEX_FOLDER}/vectors"
+"""Vectors of the survivors, row-aligned with the index, where the recipe has a section semantic."""
+
 RESERVED_FOLDERS = (HELD_OUT_FOLDER, INDEX_FOLDER)
 """Names that no category may have."""
 

@@ -17,9 +17,7 @@ columns (`Keeps`), whatever other checks say of the same documents.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -28,8 +26,8 @@ import pyarrow.compute as pc
 from infra.ledger import UNDETERMINED
 from tasks.documents import keep_columns
 from tasks.documents.curves import Curve
-from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep, ScoreKeep, covers
-from tasks.documents.scoring import SourceClassifier
+from tasks.documents.keep import ScoreKeep, covers
+from tasks.documents.keeps import Keeps
 
 KEPT, EDITED, DROPPED = "kept", "edited", "dropped"
 FATES = (DROPPED, EDITED, KEPT)
@@ -45,7 +43,7 @@ COLUMNS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "langid": ("language",),
     },
     "pii": {"pii": ("edits",), "langid": ("language",)},
-    "scores": {"scores": ("score",), "langid": ("language",)},
+    "scores": {"scores": ("score",), "langid": ("language",), "cut": ("reason",)},
     "cut": {"perplexity": ("perplexity",), "cut": ("reason", "language")},
 }
 """Stage -> role -> the columns that its verdicts are made of. `langid` and, for cut, `perplexity`
@@ -61,64 +59,6 @@ VERDICTS = pa.schema(
         ("language", pa.string()),
     ]
 )
-
-
-@dataclass(frozen=True)
-class Keeps:
-    """What cut applied to a source; the fields are those of `tasks.cut.stage.SourceCut`.
-
-    `cutoffs`: language -> perplexities (head, middle). `known`: whether a cut has read the source.
-    """
-
-    known: bool = False
-    langid: LanguageKeep | None = None
-    quality: RulesKeep | None = None
-    perplexity: BucketKeep | None = None
-    category: str | Mapping[str, Any] | None = None
-    decontaminate: str = "report"
-    passage_share: float = 1.0
-    cutoffs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    classifiers: Mapping[str, SourceClassifier] = field(default_factory=dict)
-    limits: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
-    """Classifier -> language -> the scores at which its curve changes."""
-    classifier: str = ""
-    """The one in question, of stage scores."""
-
-    @classmethod
-    def of(cls, source: str, parameters: Mapping[str, Any], statistics: Mapping[str, Any]) -> Keeps:
-        """The keeps of a source, from the manifest of a cut artifact."""
-        given = parameters["sources"][source]
-        langid, quality, perplexity = (given[name] for name in ("langid", "quality", "perplexity"))
-        return cls(
-            known=True,
-            langid=LanguageKeep.model_validate(langid) if langid else None,
-            quality=RulesKeep.model_validate(quality) if quality else None,
-            perplexity=BucketKeep.model_validate(perplexity) if perplexity else None,
-            category=given["category"],
-            decontaminate=given["decontaminate"],
-            passage_share=given["passage_share"],
-            cutoffs={
-                cut["language"]: (cut["head"], cut["middle"])
-                for cut in statistics["cutoffs"]
-                if source in cut["sources"]
-            },
-            classifiers={
-                name: SourceClassifier.model_validate(section)
-                for name, section in given.get("classifiers", {}).items()
-            },
-            limits=_limits(source, statistics.get("curves", ())),
-        )
-
-
-def _limits(
-    source: str, curves: Sequence[Mapping[str, Any]]
-) -> dict[str, dict[str, tuple[float, ...]]]:
-    found: dict[str, dict[str, tuple[float, ...]]] = {}
-    for curve in curves:
-        if curve["source"] == source:
-            values = tuple(value for value, _ in curve["limits"])
-            found.setdefault(curve["classifier"], {})[curve["language"]] = values
-    return found
 
 
 def verdicts(stage: str, table: pa.Table, keeps: Keeps, rule: str = "") -> pa.Table:
@@ -231,7 +171,9 @@ def _pii(table: pa.Table, keeps: Keeps, language: pa.Array, rule: str) -> list[p
 
 
 def _scores(table: pa.Table, keeps: Keeps, language: pa.Array, rule: str) -> list[pa.Array]:
-    """Of a curve, documents at a limit itself count as above it, though a hash divides them."""
+    """Where cut came to the classifier, as it decided: of documents at a curve's limit itself, a
+    hash drops some.
+    """
     score = _column(table, "score")
     values, name = score.cast(pa.float64()), keeps.classifier
     section = keeps.classifiers.get(name)
@@ -245,7 +187,12 @@ def _scores(table: pa.Table, keeps: Keeps, language: pa.Array, rule: str) -> lis
     unscored = pa.scalar(
         None if section.unscored == "keep" else f"classifier.{name}.unscored", pa.string()
     )
-    return [*_by_reason(pc.if_else(pc.is_null(score), unscored, reason)), values, distance]
+    reason = pc.if_else(pc.is_null(score), unscored, reason)
+    if "reason" in table.column_names:
+        decided = _column(table, "reason")
+        own = pc.fill_null(pc.starts_with(decided, f"classifier.{name}"), True)
+        reason = pc.if_else(own, decided, reason)
+    return [*_by_reason(reason), values, distance]
 
 
 def _by_curve(

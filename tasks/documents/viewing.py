@@ -19,8 +19,9 @@ from infra.store import Artifact
 from tasks.documents import edits
 from tasks.documents.annotate import EDITED_BY, through_edits
 from tasks.documents.choosing import Group, Row, hashes_of
+from tasks.documents.keeps import Keeps
 from tasks.documents.records import record, records
-from tasks.documents.verdicts import COLUMNS, Keeps, verdicts
+from tasks.documents.verdicts import COLUMNS, verdicts
 
 MOST_MEASURED = 20_000
 """Documents of which a quality rule is measured again, to find those near its limit."""

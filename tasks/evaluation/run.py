@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from infra.context import Context
+from infra.engine.forking import has_gpu
 from infra.engine.launch import LaunchError, launch_module
 from infra.stage import Outcome, StageError
 from infra.store import Artifact, Shard
 from tasks.checkpoints.base import folder_of, open_base
+from tasks.documents.proposals import PROXY_MODULES, is_proxy
 from tasks.documents.selected import HELD_OUT_FOLDER
 from tasks.evaluation.evaluate import NOTES
 from tasks.evaluation.stage import EvaluationParameters
@@ -55,7 +57,13 @@ def run(context: Context) -> Outcome:
                 reason = message["error"]
 
         try:
-            launch_module("tasks.evaluation", spec, on_message, cpu_threads=context.cpu_threads)
+            launch_module(
+                "tasks.evaluation",
+                spec,
+                on_message,
+                cpu_threads=context.cpu_threads,
+                forked=PROXY_MODULES if is_proxy(context.name) and not has_gpu() else (),
+            )
         except LaunchError as error:
             raise StageError(reason or _unforeseen(error)) from error
         shard.publish(scratch / "data")

@@ -238,6 +238,45 @@ def duplicates(numbers: Numbers) -> Section | None:
     return section("Duplicates", *blocks)
 
 
+def semantic(numbers: Numbers) -> Section | None:
+    """Pairs of documents by the cosine of their vectors, and what was dropped by it."""
+    found, decided = numbers["neighbours"], numbers["semantic"]
+    if not found:
+        return None
+    blocks: list[Block] = [
+        Text(
+            f"{found['documents']:,} documents compared by vectors of "
+            f"{found['vectors']['model']}; {found['pairs']:,} pairs are near."
+            + (
+                f" {decided['near']:,} documents were removed, whose cosine to one that stayed is "
+                f"{decided['limit']:g} or more."
+                if decided
+                else " None was removed (semantic.keep is not stated)."
+            )
+        )
+    ]
+    if found["without_vector"]:
+        blocks.append(Text(f"{found['without_vector']:,} documents have no text to compare."))
+    if found["saturated"]:
+        blocks.append(
+            Text(
+                f"{found['saturated']:,} documents have as many pairs in a cluster as are kept "
+                "(semantic.neighbours); of what is near those, some may have stayed."
+            )
+        )
+    counts = {f"{low / 100:.2f}": count for low, count in enumerate(found["histogram"]) if count}
+    if counts:
+        blocks.append(bars("Pairs by cosine, from", "cosine", counts, "pairs"))
+    for side, title in (("removed", "Removed, and kept"), ("kept", "Below the limit: both kept")):
+        if pairs := decided.get("examples", {}).get(side):
+            rows = [
+                (f"{pair['similarity']:.3f}", *(one["text"] for one in pair["texts"]))
+                for pair in pairs
+            ]
+            blocks.append(Fold(title, (table(title, ["cosine", "one", "other"], rows),)))
+    return section("Documents that say the same", *blocks)
+
+
 def cluster_sizes(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Clusters by size, in bins from one power of two to the next."""
     most = max((row["documents"] for row in rows), default=0) or 1

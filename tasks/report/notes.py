@@ -17,7 +17,7 @@ from infra.store import Artifact
 Inputs = Mapping[str, Sequence[Artifact]]
 """Stage name -> its artifacts."""
 
-STAGES = ("ingest", "cut", "dedup")
+STAGES = ("ingest", "cut", "dedup", "semantic")
 """Stages that drop documents, in order."""
 
 REASONS_SHOWN = 3
@@ -46,6 +46,7 @@ ADVICE = (
         "cut.category",
         "give its languages a category in {source}.category; its languages: {languages}",
     ),
+    ("semantic", "raise the cosine in semantic.keep"),
     (
         "dedup",
         "all of it is in other sources or earlier crawls; remove the source, or set dedup.prefer",

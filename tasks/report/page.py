@@ -48,6 +48,7 @@ def page(
         documents.languages(numbers),
         quality.quality(numbers),
         documents.duplicates(numbers),
+        documents.semantic(numbers),
         documents.contamination(numbers),
         models.tokenizer(numbers),
         models.model(numbers),

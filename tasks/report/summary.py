@@ -51,6 +51,8 @@ def summary(inputs: Inputs) -> dict[str, Any]:
         "not_deduplicated": not_deduplicated(inputs),
         "duplicates": next((artifact.statistics for artifact in inputs.get("dedup", ())), {}),
         "clusters": largest_clusters(inputs),
+        "neighbours": next((one.statistics for one in inputs.get("neighbours", ())), {}),
+        "semantic": next((one.statistics for one in inputs.get("semantic", ())), {}),
         "tokenizer": next((artifact.statistics for artifact in inputs.get("tokenizer", ())), {}),
         "tokenizer_report": tokenizer_report(inputs),
         "model": next((artifact.statistics for artifact in inputs.get("model", ())), {}),
@@ -112,6 +114,9 @@ def funnel(inputs: Inputs) -> list[dict[str, Any]]:
                     steps.append(("dedup", *_total(artifact, source, "kept")))
                 else:
                     steps.append(("not deduplicated", *steps[-1][1:]))
+            for artifact in inputs.get("semantic", ()):
+                if source in _compared(artifact):
+                    steps.append(("semantic", *_total(artifact, source, "kept")))
         rows.append(
             {
                 "source": source,
@@ -166,7 +171,7 @@ def _total(artifact: Artifact, source: str, side: Side) -> tuple[int, int]:
 def reasons(inputs: Inputs) -> list[dict[str, Any]]:
     """Why documents were dropped or failed: stage, source, reason, count; most frequent first."""
     counts: Counter[tuple[str, str, str]] = Counter()
-    for stage in ("ingest", "cut", "dedup"):
+    for stage in ("ingest", "cut", "dedup", "semantic"):
         for artifact in inputs.get(stage, ()):
             for entry in artifact.ledger.lost():
                 counts[stage, entry.source, entry.reason] += entry.documents

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from infra.stage import StageError
 from infra.store import Artifact, Shard
 from tasks.documents.hashes import parquet_options
-from tasks.documents.selected import INDEX_FOLDER
+from tasks.documents.selected import INDEX_FOLDER, VECTORS_FOLDER
 
 _SIGNED = ["text_hash", "signature", "shingle_set"]
 
@@ -61,9 +61,30 @@ def write_index(
     return {
         "documents": survivors,
         "bytes": next(
-            int(output["bytes"]) for output in shard.outputs if output["path"].endswith(name)
+            int(output["bytes"])
+            for output in shard.outputs
+            if output["path"] == f"{INDEX_FOLDER}/{name}"
         ),
     }
+
+
+def write_vectors(vectors: Path, reasons: pa.ChunkedArray, name: str, shard: Shard) -> None:
+    """Write `index/vectors/<name>` for the rows whose reason is null, a row group at a time."""
+    reader = pq.ParquetFile(vectors)
+    if reader.metadata.num_rows != len(reasons):
+        raise StageError(
+            f"{name}: {len(reasons)} documents but {reader.metadata.num_rows} vectors; rebuild the "
+            "embeddings"
+        )
+    schema, start = reader.schema_arrow, 0
+    with (
+        shard.create(f"{VECTORS_FOLDER}/{name}") as path,
+        pq.ParquetWriter(path, schema, **parquet_options(schema)) as writer,
+    ):
+        for group in range(reader.num_row_groups):
+            table = reader.read_row_group(group)
+            writer.write_table(table.filter(reasons.slice(start, table.num_rows).is_null()))
+            start += table.num_rows
 
 
 def index_statistics(written: Iterable[Mapping[str, int]], signatures: Artifact) -> dict[str, Any]:

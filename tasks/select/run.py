@@ -13,6 +13,7 @@ from infra.context import Context
 from infra.stage import Outcome, StageError
 from tasks.documents.annotate import ledger_of
 from tasks.documents.selected import HELD_OUT_FOLDER
+from tasks.documents.vectors import MADE_WITH, made_with
 from tasks.select.index import index_statistics
 from tasks.select.stage import HeldOut, SelectParameters
 from tasks.select.write import SelectWork, find_held_out, write_lines, write_survivors
@@ -38,6 +39,8 @@ def run(context: Context) -> Outcome:
     if parameters.index and context.optional("signatures"):
         written = context.map(write_survivors, {f"index.{key}": item for key, item in work.items()})
         statistics["index"] = index_statistics(written.values(), context.input("signatures"))
+        if (embeddings := context.optional("embeddings")) is not None:
+            statistics["index"][MADE_WITH] = made_with(embeddings)
     return Outcome(statistics, ledger_of(results))
 
 
@@ -45,7 +48,8 @@ def _work(context: Context, heldout: HeldOut | None) -> dict[str, SelectWork]:
     documents, cut = context.input("documents"), context.input("cut")
     source = documents.name
     dedup = context.optional("dedup")
-    signatures = context.optional("signatures")
+    semantic = context.optional("semantic")
+    signatures, embeddings = context.optional("signatures"), context.optional("embeddings")
     if heldout is not None and dedup is None:
         raise StageError(
             f"source {source!r}: text is to be held out, but without dedup near duplicates of it "
@@ -58,10 +62,15 @@ def _work(context: Context, heldout: HeldOut | None) -> dict[str, SelectWork]:
             name,
             documents.path(name),
             cut.path(f"{source}/{name}"),
-            dedup.path(f"{source}/{name}") if dedup is not None else None,
+            tuple(
+                (elected.stage, elected.path(f"{source}/{name}"))
+                for elected in (dedup, semantic)
+                if elected is not None
+            ),
             heldout,
             edits=tuple(artifact.path(name) for artifact in edited_by),
             signatures=signatures.path(name) if signatures is not None else None,
+            vectors=embeddings.path(name) if embeddings is not None else None,
         )
         for name in documents.files("part-")
     }

@@ -14,10 +14,12 @@ contract; training puts no loss on `source`):
 and last, where the source gives them, "license" and "dump", and "repeats" where an epoch of
 training reads the document more than once (never of held-out text).
 
+    data/index/vectors/part-*.parquet     their vectors, for semantic deduplication of later crawls
+
 Input roles: documents, cut, dedup (without it no document is dropped as a duplicate, and none may
 be held out, because only dedup keeps their near duplicates, in any source, out of training);
-line_dedup, decontaminate and pii, whose edits are applied to the written text in this order
-(decontaminate is an input only if passages are removed).
+semantic, whose fates count after dedup's; line_dedup, decontaminate and pii, whose edits are
+applied to the written text in this order (decontaminate is an input only if passages are removed).
 """
 
 from __future__ import annotations
@@ -65,6 +67,8 @@ STAGE = Stage(
         columns_of("decontaminate"),
         columns_of("pii"),
         columns_of("signatures"),
+        Role("semantic", ("semantic",), optional=True),
+        columns_of("embeddings"),
     ),
     outputs=(
         Output(
@@ -81,6 +85,11 @@ STAGE = Stage(
                 "signature": "fixed_size_list<element: uint64>[*]",
                 "shingle_set": "list<element: uint32>",
             },
+        ),
+        Output(
+            "index/vectors/part-*.parquet",
+            "row-aligned with the index, where the recipe has a section semantic",
+            {"vector": "fixed_size_list<element: halffloat>[*]"},
         ),
     ),
 )

@@ -22,7 +22,7 @@ from tasks.documents import edits
 from tasks.documents.annotate import count_edited
 from tasks.documents.records import record_bytes
 from tasks.documents.selected import HELD_OUT_FOLDER, held_out_hash, held_out_limit
-from tasks.select.index import write_index
+from tasks.select.index import write_index, write_vectors
 from tasks.select.stage import HeldOut
 
 _DECIDED = ["reason", "language", "category", "repeats"]
@@ -33,19 +33,21 @@ _COLUMNS = ["id", "text", "prompt", "url", "file", "offset", "license", "dump"]
 class SelectWork:
     """One part of a source and its row-aligned files.
 
-    `edits`: files with a column `edits`, in the order in which they apply; `cutoffs`: category ->
-    the largest hash that is held out.
+    `elections`: (stage, file with the fates that it decided), in order; `edits`: files with a
+    column `edits`, in the order in which they apply; `cutoffs`: category -> the largest hash that
+    is held out.
     """
 
     source: str
     name: str
     documents: Path
     cut: Path
-    dedup: Path | None
+    elections: tuple[tuple[str, Path], ...]
     heldout: HeldOut | None
     edits: tuple[Path, ...] = ()
     cutoffs: Mapping[str, int] = field(default_factory=dict)
     signatures: Path | None = None
+    vectors: Path | None = None
 
 
 def find_held_out(work: SelectWork, shard: Shard) -> dict[str, Any]:
@@ -114,9 +116,10 @@ def write_survivors(work: SelectWork, shard: Shard) -> dict[str, Any]:
             f"{work.source}/{work.name} has no signatures to make the index from; add a section "
             "dedup to the recipe, or set select.index to false"
         )
-    return write_index(
-        work.documents, work.signatures, _decisions(work)["reason"], work.name, shard
-    )
+    reasons = _decisions(work)["reason"]
+    if work.vectors is not None:
+        write_vectors(work.vectors, reasons, work.name, shard)
+    return write_index(work.documents, work.signatures, reasons, work.name, shard)
 
 
 def line(row: Mapping[str, Any]) -> bytes:
@@ -189,7 +192,7 @@ def _edit_columns(work: SelectWork) -> list[str]:
 
 
 def _decisions(work: SelectWork) -> pa.Table:
-    """Language, category, repeats and reason (of cut, else of dedup) for all rows of the part.
+    """Language, category, repeats and reason (of cut, else of an election) of the part's rows.
 
     Read as a whole: it is small compared with the text.
     """
@@ -198,14 +201,14 @@ def _decisions(work: SelectWork) -> pa.Table:
     if "repeats" not in there:  # before version 3 of cut
         cut = cut.append_column("repeats", pa.array([1] * cut.num_rows, pa.int32()))
     reason = cut["reason"]
-    if work.dedup is not None:
-        kind = pq.read_table(work.dedup, columns=["kind"])["kind"]
+    for stage, file in work.elections:
+        kind = pq.read_table(file, columns=["kind"])["kind"]
         if len(kind) != len(reason):
             raise StageError(
-                f"{work.source}/{work.name}: cut has {len(reason)} rows but dedup {len(kind)}; "
+                f"{work.source}/{work.name}: cut has {len(reason)} rows but {stage} {len(kind)}; "
                 "rebuild them"
             )
-        reason = pc.coalesce(reason, pc.binary_join_element_wise("dedup", kind, "."))
+        reason = pc.coalesce(reason, pc.binary_join_element_wise(stage, kind, "."))
     uncategorised = pc.if_else(
         pc.is_null(cut["category"]), "category.none", pa.scalar(None, pa.string())
     )

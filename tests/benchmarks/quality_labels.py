@@ -5,7 +5,9 @@ articles and books. The rubric is asked of a loopback server that follows rules 
 (`tests.loopback.chat`), as no chat model is at hand: what is measured is the way from labels to
 scores, not a language model's judgement.
 
-1. `edu` learns the rubric's scores of `web` and `prose` (good: from 3 on).
+1. `edu` learns the rubric's scores of `web` and `prose` (good: from 3 on); `people` those of a
+   second one, which is answered by what people said of the page (wcxb-dev's types: articles and
+   documentation 4, service and collection pages 2, others 1), with the same noise.
 2. `prose` learns `prose` against `web`, without labels.
 3. `pages` learns articles and documentation against product pages, listings and forums.
 4. `vectors` is a linear probe on the same as `prose`, where an encoder's folder is given.
@@ -57,7 +59,14 @@ labels:
     languages: [en]
     prompt: PROMPT
     endpoint: {url: URL, model: rules-with-noise, concurrency: 8, price: {input: 0.1, output: 0.4}}
+  people:
+    sources: [articles, others]
+    sample: 1000
+    languages: [en]
+    prompt: PROMPT
+    endpoint: {url: PEOPLE, model: people-with-noise, concurrency: 8}
 classifiers:
+  people: {labels: people, threshold: 3, languages: [en]}
   edu: {labels: edu, threshold: 3, languages: [en]}
   prose: {good: [prose], bad: [web], languages: [en]}
   pages: {good: [articles], bad: [others], languages: [en]}
@@ -89,6 +98,17 @@ def pages() -> Iterator[tuple[str, str]]:
             row = json.loads(line)
             if row["main_content"]:
                 yield row["page_type"], row["main_content"]
+
+
+def said() -> dict[str, int]:
+    """Beginning of a page's text -> the score by its type."""
+    scores = {"article": 4, "documentation": 4, "service": 2, "collection": 2}
+    return {key_of(text): scores.get(kind, 1) for kind, text in pages()}
+
+
+def key_of(text: str) -> str:
+    """What is the same of a text before and after it was read."""
+    return "".join(text.split())[:120]
 
 
 def write(folder: Path) -> dict[str, int]:
@@ -149,10 +169,12 @@ def main() -> None:
         folder = given.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         print("documents:", write(folder))
-        chat = ChatServer(noise=0.15)
-        with chatting(chat) as url:
-            text = RECIPE.replace("PROMPT", json.dumps(PROMPT)).replace("URL", url)
-            names = ["edu", "prose", "pages"]
+        chat, types = ChatServer(noise=0.15), said()
+        people = ChatServer(score=lambda text: types.get(key_of(text), 0), noise=0.15)
+        with chatting(chat) as url, chatting(people) as other:
+            text = RECIPE.replace("PROMPT", json.dumps(PROMPT))
+            text = text.replace("URL", url).replace("PEOPLE", other)
+            names = ["edu", "people", "prose", "pages"]
             if given.encoder:
                 text += "  vectors: {kind: linear, good: [prose], bad: [web], languages: [en]}\n"
                 text += f"embeddings: {{model: {given.encoder}}}\n"
@@ -167,8 +189,10 @@ def main() -> None:
                 until="classifier",
             )
         print(f"{time.perf_counter() - started:.1f} s; {sum(chat.answered.values()):,} requests")
-        rubric = made["labels/edu"].statistics
-        print("labels:", {k: rubric[k] for k in ("scored", "requests", "scores", "agreement")})
+        for name in ("people", "edu"):
+            rubric = made[f"labels/{name}"].statistics
+            told = {k: rubric[k] for k in ("scored", "requests", "scores", "agreement")}
+            print(f"labels {name}:", told)
         print("tokens:", rubric["tokens"], f"${rubric['dollars']:.4f}")
         for name in names:
             show(name, made[f"classifier/{name}"].statistics)

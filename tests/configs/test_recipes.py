@@ -65,6 +65,9 @@ LEFT_OUT = {
     r"tokenizer\.base": "nothing is fetched: it trains its own",
     r"training\.devices\.replicas": "one process",
     r"language_models\.en\.(folder|normalise_without)": "nothing is fetched: it trains its own",
+    r"(sources\.web\.)?classifiers\.adult\..*": "nothing is fetched; the demo has none of it",
+    r"labels\.worth\.endpoint\.price\..*": "the rater beside it asks no money",
+    r"mixtures\.main\.for\.parameters": "its proxies have one size",
 }
 """Keys of recipes that a twin may take back -> why. All others it has too."""
 

@@ -20,8 +20,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from infra.store import Store
-from tests.duty.test_nodes import NODES, ROOT, STEPS
+from tests.duty.test_nodes import NODES, ROOT
 from tests.loopback.s3 import LoopbackS3, bucket_server
+
+STEPS = 300
 
 pytestmark = [pytest.mark.duty, pytest.mark.timeout(900)]
 

@@ -203,7 +203,7 @@ def test_records_that_ingest_refused_are_shown_without_their_control_characters(
         (("quality", "--source", "wed"), "has no source 'wed' (did you mean 'web'?)"),
         (("cut", "--source", "wed"), "has no source 'wed' (did you mean 'web'?)"),
         (("langid/web", "--source", "other"), "leave one of them out"),
-        (("langid", "--cluster", "1"), "--cluster belongs to dedup, not to langid"),
+        (("langid", "--cluster", "1"), "--cluster belongs to dedup and semantic, not to langid"),
         (("dedup", "--rule", "near"), "--rule belongs to the other stages, not to dedup"),
         (("signatures",), "decides nothing about documents; inspect reads ingest, langid"),
         (("perplexity",), "has no stage 'perplexity'"),

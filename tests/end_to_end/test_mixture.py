@@ -14,6 +14,7 @@ import tasks.evaluation.evaluate
 import tasks.training.loop  # noqa: F401  (once, before processes are forked)
 from flows.planning.prepare import prepare
 from flows.planning.request import RunRequest
+from flows.recipe.file import RecipeError
 from infra.engine import EngineConfig
 from infra.store import Artifact
 from tests.end_to_end.direct import run_direct
@@ -118,6 +119,19 @@ def test_a_phase_draws_by_what_the_search_proposes_and_a_rerun_repeats_what_is_m
     for category, rows in made["training/one"].statistics["rows"].items():
         assert abs(rows - 16 * shares[category]) <= 1
     assert to_run(path, tmp_path) == []
+    planned = prepare(RunRequest.of(path, store=str(tmp_path / "store")))
+    assert planned.phases[0].mixture_start == {c: s for c, s in shares.items() if s}
+    assert planned.phases[0].assumed == "" and planned.searches[0].proposed == shares
+    for limits, words in (
+        ({"for": {"tokens": "1M"}, "max_epochs": 4}, "no mixture meets all limits: 1,000,000"),
+        (
+            {"for": {"tokens": "100K"}, "max_epochs": {"en": 1, "zh": 99}}
+            | {"shares": {"en": {"min": 0.9}}},
+            "mixtures.main.shares.en.min: 0.9 of 100,000 tokens is more than max_epochs allow",
+        ),
+    ):
+        with pytest.raises(RecipeError, match=words):
+            to_run(recipe(tmp_path, mixtures={"main": MAIN | limits}), tmp_path)
     page = made["report/mixing"].records.read("report.html").decode()
     assert "proposed" in page and "proxy~main" not in page.split("Laws, and the proxies")[0]
 

@@ -19,6 +19,8 @@ from flows.recipe.read import read_recipe
 from infra.engine import EngineConfig
 from infra.store import Artifact
 from tasks.documents.rows import Rows
+from tasks.report.page import page
+from tasks.report.summary import summary
 from tests.end_to_end.direct import run_direct
 from tests.loopback.chat import ChatServer, chatting
 from tests.tables import column
@@ -181,6 +183,18 @@ def test_inspect_shows_scores_beside_the_curve(world: dict[str, Any]) -> None:
             and "0 drop, 40 x1, 80 x2.5, 95 x4; cut-offs 0." in entry["limit"]
             for entry in shown
         )
+
+
+def test_the_report_shows_rubric_classifier_and_curve(world: dict[str, Any]) -> None:
+    inputs: dict[str, list[Artifact]] = {}
+    for artifact in world["made"].values():
+        inputs.setdefault(artifact.stage, []).append(artifact)
+    numbers = summary(inputs)
+    shown = page("curves", inputs, numbers)
+    for words in ("Scores of edu", "Calibration of edu", "Where edu disagrees", "Sampling curves"):
+        assert words in shown
+    assert "web, edu, und: from 80 %" in shown and "Repeats in the bins" in shown
+    assert json.loads(json.dumps(numbers))["quality"]["curves"][0]["factors"] == [0, 1, 2.5, 4]
 
 
 @pytest.mark.parametrize(

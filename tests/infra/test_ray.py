@@ -349,6 +349,18 @@ def test_an_exception_that_cannot_be_pickled_is_told_in_words() -> None:
     assert "_raise_unreadable" in str(caught.value.__cause__)
 
 
+def test_a_file_that_only_the_runs_machine_has_is_named(tmp_path: Path) -> None:
+    import pickle
+
+    there = tmp_path / "file"
+    returned = run(pickle.dumps(Path.read_bytes), pickle.dumps(there))
+    with pytest.raises(FileNotFoundError):
+        result_of(returned)
+    there.touch()
+    with pytest.raises(StageError, match="file is on this machine, and not on the node that reads"):
+        result_of(returned)
+
+
 def test_a_result_that_is_data_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import pickle
 

@@ -320,10 +320,10 @@ def _unfit(
                 f"dedup.memory: {in_bytes(recipe.dedup.memory)} in the recipe, at least "
                 f"{in_bytes(grouped.memory)} needed here; set {wanted / 1e9:.0f}G (assumed below)"
             )
-    if cluster.nodes > 1 and (recipe.engine.kind != "ray" or recipe.store.startswith("s3:")):
+    if cluster.nodes > 1 and recipe.engine.kind != "ray":
         said.append(
-            f"{cluster.nodes} nodes need engine.kind: ray, and a store on a file system that all "
-            "of them share (with s3:// several nodes are refused so far)"
+            f"{cluster.nodes} nodes need engine.kind: ray, and a store that all of them see: on "
+            "s3://, or on a file system that they share"
         )
     return said
 

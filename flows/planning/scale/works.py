@@ -17,7 +17,9 @@ from tasks.embeddings.stage import STAGE as EMBEDDINGS
 from tasks.ingest.stage import STAGE as INGEST
 from tasks.labels.stage import STAGE as LABELS
 from tasks.language_model.stage import STAGE as LANGUAGE_MODEL
+from tasks.neighbours.stage import STAGE as NEIGHBOURS
 from tasks.select.stage import STAGE as SELECT
+from tasks.semantic.stage import STAGE as SEMANTIC
 from tasks.token_vectors.stage import STAGE as TOKEN_VECTORS
 
 DATA_STAGES = frozenset(
@@ -27,6 +29,10 @@ DATA_STAGES = frozenset(
 """Stages that are predicted. Language models, rubrics, classifiers, token vectors, tokenizer and
 model read a sample or no documents.
 """
+
+_OF_PAIRS = (NEIGHBOURS.name, SEMANTIC.name)
+_JOINT = (CUT.name, DEDUP.name, *_OF_PAIRS)
+"""Stages that read all sources."""
 
 STORE_REQUESTS = 3
 """Of a part that a stage writes: its file, its record and the look whether it is there."""
@@ -129,6 +135,8 @@ class _Made:
         names = self._sources(node)
         if stage in (CUT.name, DEDUP.name):
             return self._joint(node, names)
+        if stage in _OF_PAIRS:
+            return self._pairs(node, names)
         if stage == BINNING.name:
             return self._binning(node, names)
         name = names[0]
@@ -194,6 +202,20 @@ class _Made:
             meeting=meeting,
         )
 
+    def _pairs(self, node: Node, names: list[str]) -> Work:
+        """The search for pairs, and the election among them: of what dedup left. How many these
+        are is not known before, so that all of them go on.
+        """
+        flows = [self.flows[name] for name in names]
+        left = sum(flow.left for flow in flows)
+        cost, _ = self._cost(node)
+        work = self._plain(node, left, 0.0, sum(flow.parts for flow in flows))
+        return replace(
+            work,
+            one_process_bytes=left * cost.one_process_bytes,
+            scratch=left * cost.scratch_bytes,
+        )
+
     def _binning(self, node: Node, names: list[str]) -> Work:
         """A category: of a source that feeds several, an equal share."""
         documents = text = 0.0
@@ -233,7 +255,7 @@ class _Made:
 
     def _sources(self, node: Node) -> list[str]:
         """Sources whose documents a node reads."""
-        if node.name in self.flows and node.stage.name not in (CUT.name, DEDUP.name):
+        if node.name in self.flows and node.stage.name not in _JOINT:
             return [node.name]
         read = {id.partition("/")[2] for id in node.upstream()}
         return [name for name in self.flows if name in read]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flows.recipe.checks.names import unknown_names
 from flows.recipe.references import ArtifactReference
-from tasks.dedup.stage import PREFERENCES
+from tasks.duplicates.preferences import PREFERENCES
 
 if TYPE_CHECKING:
     from flows.recipe.sections import DedupSection, Recipe

@@ -4,20 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tasks.embeddings.stage import BASE
+
 if TYPE_CHECKING:
     from flows.recipe.sections import Recipe
 
 
 def check_embeddings(recipe: Recipe) -> list[str]:
-    """Vectors of the base need one."""
-    section = recipe.embeddings
-    if section is None:
-        return []
+    """Vectors of the base need one; what compares vectors needs some."""
+    section, semantic = recipe.embeddings, recipe.semantic
     problems = []
-    if section.of_base and (recipe.model is None or recipe.model.base is None):
+    if semantic is not None:
+        problems += [
+            f"semantic.{name}: is set by the plan; state dedup.{name} instead"
+            for name in ("prefer", "crawls")
+            if name in semantic.model_fields_set
+        ]
+        if section is None:
+            problems.append(
+                "semantic: compares vectors, and the recipe makes none; add `embeddings: {model: "
+                "...}`"
+            )
+        if recipe.dedup is None:
+            problems.append(
+                "semantic: compares what dedup leaves, in its order; remove `dedup: null`, or "
+                "semantic"
+            )
+    if section is None:
+        return problems
+    if section.model == BASE and (recipe.model is None or recipe.model.base is None):
         problems.append(
             "embeddings.model: is base, but the recipe has no model.base; state one, or name an "
-            "encoder here"
+            "encoder here, or a model that another recipe made (artifact:RECIPE/model/NAME@TAG)"
         )
     if not recipe.embedded():
         problems.append("embeddings: no source has a category, so no document gets a vector")

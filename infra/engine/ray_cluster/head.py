@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from infra.engine.group import MARK
+from infra.engine.forking import MARK
 
 OBJECT_STORE_BYTES = 80 * 2**20
 """Ray's least. Items and results are small."""

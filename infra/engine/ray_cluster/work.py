@@ -5,10 +5,12 @@ from __future__ import annotations
 import pickle
 import socket
 import traceback
+from pathlib import Path
 from typing import Any
 
 from infra.engine.libraries import import_all
 from infra.engine.ray_cluster.nodes import Probe, fingerprint
+from infra.stage import StageError
 
 
 class RemoteTraceback(Exception):
@@ -63,5 +65,10 @@ def result_of(returned: bytes) -> Any:
     value, error, text = pickle.loads(returned)
     if error is None:
         return value
+    if isinstance(error, FileNotFoundError) and error.filename and Path(error.filename).exists():
+        error = StageError(
+            f"{error.filename} is on this machine, and not on the node that reads it; put it on a "
+            "disk that all nodes mount at the same path, or name it as s3:// or https://"
+        )
     error.__cause__ = RemoteTraceback(text)
     raise error

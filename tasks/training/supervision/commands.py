@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from infra.engine.forking import has_gpu
 from infra.engine.launch import module_command, safe_environment
 from tasks.training.recipe.devices import Devices
 
@@ -17,9 +18,6 @@ COMMAND = "{command}"
 
 RANK_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")
 """By which a process knows its rank; a launcher sets them, nobody else."""
-
-GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
-"""Without any of these a machine has no GPU that torch could use, and torch need not be asked."""
 
 _ASK_TORCH = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
 
@@ -35,7 +33,7 @@ def rank_count(devices: Devices) -> int | None:
 
 def visible_gpus(devices: Devices) -> int:
     """GPUs that training processes on this machine would see."""
-    if devices.kind == "cpu" or not any(Path(path).exists() for path in GPU_FILES):
+    if devices.kind == "cpu" or not has_gpu():
         return 0
     asked = subprocess.run(
         [sys.executable, "-P", "-c", _ASK_TORCH],

@@ -20,10 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from infra.engine.forking import has_gpu
 from infra.engine.group import TAIL_LINES, ProcessGroup
 from infra.engine.launch import LaunchError
 from infra.secrets import redacted
 from infra.stage import StageError
+from tasks.documents.proposals import PROXY_MODULES
 from tasks.training.stage import TrainingParameters
 from tasks.training.supervision.commands import rank_count, start_command, start_environment
 from tasks.training.supervision.endings import Ended, Failure, failure_of, waiting_for
@@ -153,7 +155,7 @@ class Supervisor:
         words = start_command(self.parameters.devices, self._ranks, spec)
         kills = oom_kills()
         try:
-            group = ProcessGroup(words, start_environment(threads))
+            group = ProcessGroup(words, start_environment(threads), self._forked())
         except OSError as error:
             reason = (
                 f"the command `{words[0]}` of devices.launcher cannot be started "
@@ -182,6 +184,12 @@ class Supervisor:
             None if kills is None or killed is None else killed - kills,
         )
         return heard, failure_of(ended), group
+
+    def _forked(self) -> tuple[str, ...]:
+        """What a proxy's process is forked with: many start one after the other, on a CPU."""
+        devices = self.parameters.devices
+        alone = self._ranks == 1 and not devices.launcher and not has_gpu()
+        return PROXY_MODULES if self.parameters.proxy and alone else ()
 
     def _local_ranks(self) -> int:
         """Ranks on this machine, as far as it is known here."""

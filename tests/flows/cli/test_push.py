@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from flows.cli import app
+from infra.store import Store
 from tests.loopback.hub import STRANGER, TOKEN
 from tests.loopback.hub_fixture import HubServer, point_at, running_hub
+from tests.loopback.s3 import bucket_server
 from tests.stage_harness import run_stage
 from tests.tasks.checkpoints.samples import select
 from tests.tasks.export.checkpoints import sentencepiece
@@ -113,3 +116,31 @@ def test_what_cannot_be_pushed_is_refused_before_anything_is_sent(
     code, _, err = push(*options)
     assert code == 2 and "HF_HUB_OFFLINE is set" in err
     assert not list((hub.root).glob("models/*/*"))
+
+
+def test_a_store_on_s3_is_verified_copied_and_pushed(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    artifact, url = sentencepiece(tmp_path), "s3://puna/store"
+    with bucket_server(tmp_path / "objects") as s3:
+        s3.make_bucket("puna")
+        Store.at(url).make()
+        words = ("--from", artifact.store_url, "--to", url)
+        assert artifacts("copy", artifact.identity, *words)[0] == 0
+        assert artifacts("verify", "--store", url)[0] == 0
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)  # another machine
+        code, out, err = push(artifact.identity, "me/zh", "--store", url)
+        assert code == 0 and out.strip() == f"{hub.url}/me/zh", err
+        there = sums(hub.model("me/zh"))
+        del there["README.md"]
+        assert there == sums(artifact.folder("checkpoint"))
+        (file,) = (tmp_path / "objects").rglob("*.safetensors")
+        file.write_bytes(file.read_bytes()[:-1] + b"\0")
+        code, out, err = artifacts("verify", "--store", url)
+        assert code != 0 and file.name in out + err
+
+
+def artifacts(*words: object) -> tuple[int, str, str]:
+    found = CliRunner().invoke(app, ["artifacts", *map(str, words)])
+    return found.exit_code, found.stdout, found.stderr

@@ -66,6 +66,17 @@ def recipe(tmp_path: Path) -> Recipe:
     return read_recipe(written(tmp_path))
 
 
+def test_vectors_of_all_crawls_are_sums_of_one_table(tmp_path: Path) -> None:
+    vectors = {"embeddings": {"model": "base"}, "semantic": {"keep": "<0.9"}}
+    recipe = read_recipe(written(tmp_path, **vectors))
+    history = History("loop", (past(recipe, "one", "a"),))
+    made, taken = continued(recipe, history, ["zh"])
+    assert taken.pins["token_vectors/main"] == history.runs[0].versions["token_vectors/main"]
+    nodes = stages(made, taken).nodes
+    assert {"token_vectors/main", "embeddings/zh", "embeddings/replay"} <= nodes.keys()
+    assert len(nodes["neighbours/main"].inputs["history"]) == 2
+
+
 def test_a_later_crawl_keeps_what_would_change_the_meaning_of_numbers(recipe: Recipe) -> None:
     history = History("loop", (past(recipe, "one", "a"), past(recipe, "two", "b")))
     one, two = history.runs

@@ -17,9 +17,9 @@ from infra.stage import GateError, StageError
 from infra.store import Artifact
 from tasks.dedup import batch, keys
 from tasks.dedup import run as dedup_run
-from tasks.dedup import signed as signed_rows
 from tasks.dedup.stage import STAGE, DedupParameters
 from tasks.documents.hashes import SHINGLE_SET, TEXT_HASH, parquet_options, signature_type
+from tasks.duplicates import signed as signed_rows
 from tests.stage_harness import data_digests, run_stage
 from tests.tables import artifact
 from tests.tasks.dedup.corpus import dedup_inputs, document, edited, outcomes, prose

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.stage import StageError
-from tasks.dedup.inspect import diff_lines, diff_pieces, find_cluster, read_documents
 from tasks.dedup.stage import STAGE, DedupParameters
+from tasks.duplicates.inspect import diff_lines, diff_pieces, find_cluster, read_documents
 from tests.stage_harness import run_stage
 from tests.tasks.dedup.corpus import dedup_inputs, document
 

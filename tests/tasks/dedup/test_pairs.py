@@ -13,9 +13,9 @@ import pytest
 
 from infra.stage import GateError, StageError
 from infra.store import Artifact
-from tasks.dedup.agreement import check_index
-from tasks.dedup.inspect import read_documents
 from tasks.dedup.stage import STAGE, DedupParameters
+from tasks.duplicates.agreement import check_index
+from tasks.duplicates.inspect import read_documents
 from tasks.select.stage import STAGE as SELECT
 from tasks.select.stage import SelectParameters
 from tasks.signatures.run import sign

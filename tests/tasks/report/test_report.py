@@ -119,6 +119,28 @@ def test_no_duplicates_draw_nothing(tmp_path: Path) -> None:
     assert numbers["clusters"] == [] and "largest clusters" not in page
 
 
+def test_the_section_on_documents_that_say_the_same(tmp_path: Path) -> None:
+    histogram = [0] * 100
+    histogram[85], histogram[97] = 7, 2
+    found = {
+        "documents": 1_234,
+        "pairs": 9,
+        "without_vector": 3,
+        "saturated": 2,
+        "histogram": histogram,
+        "vectors": {"model": "org/encoder"},
+    }
+    pair = {"similarity": 0.97, "texts": [{"text": "kept <b>"}, {"text": "gone"}]}
+    decided = {"near": 2, "limit": 0.95, "examples": {"removed": [pair], "kept": []}}
+    given = {"neighbours": made("neighbours", found, {}, tmp_path)}
+    _, page, _ = drawn(given, tmp_path)
+    assert "1,234 documents compared by vectors of org/encoder" in page
+    assert "None was removed" in page and "3 documents have no text" in page
+    _, page, _ = drawn({**given, "semantic": made("semantic", decided, {}, tmp_path)}, tmp_path)
+    assert "2 documents were removed" in page and "0.95 or more" in page
+    assert "kept &lt;b&gt;" in page and "gone" in page and "semantic.neighbours" in page
+
+
 @pytest.mark.parametrize("count", [1, 5, 17])
 def test_the_histogram_labels_every_bin(count: int) -> None:
     rows = [

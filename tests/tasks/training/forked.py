@@ -79,9 +79,14 @@ def _work(words: Sequence[str], env: dict[str, str], own: list[int], parents: li
 
 @contextlib.contextmanager
 def workers() -> Iterator[None]:
-    """The training stage forks its process, where only one rank trains."""
+    """The training stage forks its process, where only one rank trains; also where it would be
+    forked from a server.
+    """
     stand_in = SimpleNamespace(Popen=Worker, PIPE=subprocess.PIPE)
-    with mock.patch("infra.engine.group.subprocess", stand_in):
+    with (
+        mock.patch("infra.engine.group.subprocess", stand_in),
+        mock.patch("infra.engine.group.Forked", Worker),
+    ):
         yield
 
 

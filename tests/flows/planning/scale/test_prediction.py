@@ -216,10 +216,13 @@ def test_opening_files_grows_with_parts_times_partitions() -> None:
 @pytest.mark.parametrize(("documents", "workers"), [(10_000, 1), (10**6, 2), (3 * 10**7, 8)])
 def test_deduplication_is_divided_as_the_stage_divides_it(documents: int, workers: int) -> None:
     from infra.stage import StageError
+    from infra.store.backends import open_directory
+    from infra.store.exchange import Exchange
     from tasks.dedup.batch import bytes_per_document
-    from tasks.dedup.parts import SignedPart
     from tasks.dedup.run import Layout
+    from tasks.duplicates.parts import SignedPart
 
+    exchange = Exchange(open_directory("x"))
     rows = documents // 10
     parts = tuple(
         SignedPart(n, n * rows, rows, "web", f"{n}", "", 0, Path("d"), Path("s"), None, None, ())
@@ -229,12 +232,12 @@ def test_deduplication_is_divided_as_the_stage_divides_it(documents: int, worker
     for memory in (max(int(needed) + 1, 10**7), 10**9, 8 * 10**9):
         if memory < needed:
             continue
-        layout = Layout.of(parts, DedupParameters(memory=memory), workers, Path("x"))
+        layout = Layout.of(parts, DedupParameters(memory=memory), workers, exchange)
         found = grouping(documents, 10, documents / 3, memory, workers, 14, 8, 1)
         assert found.partitions == layout.partitions
     if needed > 2 * 10**7:
         with pytest.raises(StageError, match=r"set dedup\.memory"):
-            Layout.of(parts, DedupParameters(memory=int(needed * 0.99)), workers, Path("x"))
+            Layout.of(parts, DedupParameters(memory=int(needed * 0.99)), workers, exchange)
     assert bytes_per_document(14, 1) == 3 * (24 + 8 + 32) + 120 + 28 * 14
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from infra.engine import forking
 from tasks.training.distributed.ranks import is_lost_connection
 from tasks.training.recipe.devices import Devices
 from tasks.training.supervision import commands
@@ -100,7 +101,7 @@ def test_one_process_for_one_rank_and_torchrun_for_several(tmp_path: Path) -> No
 
 
 def test_gpus_are_counted_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "GPU_FILES", ("/dev/null",))
+    monkeypatch.setattr(forking, "GPU_FILES", ("/dev/null",))
     monkeypatch.setattr(commands, "_ASK_TORCH", "print('warning'); print(3)")
     assert rank_count(Devices()) == 3 and rank_count(Devices(kind="cpu")) == 1
     assert rank_count(Devices(ranks=2)) == 2

@@ -9,11 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from infra.stage import JSON
+from infra.store import Shard
 from infra.store.exchange import Exchange
-from tasks.dedup.batch import HEAD, MEMBER
-from tasks.dedup.parts import SignedPart
+from tasks.documents.schema import COMPRESSION
+from tasks.duplicates.parts import SignedPart
+from tasks.duplicates.results import HEAD, MEMBER
 
+FILE = "clusters.parquet"
 MOST_MEMBERS = 1_000
 """The most members that a row lists."""
 BYTES_PER_CLUSTER = 130
@@ -48,7 +53,7 @@ SCHEMA = pa.schema(
 class Clusters:
     """Clusters in order: the largest first, then by the representative's id.
 
-    `heads` are records of `batch.HEAD`; `batch[c]` is the batch that elected cluster c, in whose
+    `heads` are records of `results.HEAD`; `batch[c]` is the batch that elected cluster c, in whose
     folder of `elected` its members are.
     """
 
@@ -67,7 +72,7 @@ class Clusters:
         return cls(elected, parts, batch[order], joined[order])
 
     def members(self, batch: int) -> npt.NDArray[Any]:
-        """The removed documents of a batch, by cluster: records of `batch.MEMBER`."""
+        """The removed documents of a batch, by cluster: records of `results.MEMBER`."""
         found: npt.NDArray[Any] = np.load(self.elected.path(f"{batch}/members.npy"), mmap_mode="r")
         return found
 
@@ -157,6 +162,17 @@ class Clusters:
             )
             low *= 2
         return bins
+
+
+def write_clusters(clusters: Clusters, _: None, shard: Shard) -> dict[str, JSON]:
+    """Write `FILE`; the function of a map with one item."""
+    with (
+        shard.create(FILE) as path,
+        pq.ParquetWriter(path, SCHEMA, compression=COMPRESSION) as writer,
+    ):
+        for table in clusters.tables():
+            writer.write_table(table)
+    return {"rows": len(clusters)}
 
 
 def strings(values: npt.NDArray[np.bytes_]) -> pa.Array:

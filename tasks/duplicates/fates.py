@@ -12,12 +12,12 @@ from infra.ledger import Ledger
 from infra.stage import JSON
 from infra.store import Shard
 from infra.store.exchange import Exchange
-from tasks.dedup.batch import FATE, FATES
-from tasks.dedup.clusters import strings
-from tasks.dedup.parts import SignedPart
-from tasks.dedup.signed import eligible_rows
 from tasks.documents.schema import COMPRESSION
 from tasks.documents.segments import bucket_of, gathered
+from tasks.duplicates.clusters import strings
+from tasks.duplicates.parts import SignedPart
+from tasks.duplicates.results import FATE, FATES
+from tasks.duplicates.signed import eligible_rows
 
 SCHEMA = pa.schema(
     [("duplicate_of", pa.string()), ("similarity", pa.float32()), ("kind", pa.string())]
@@ -26,11 +26,14 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class FateWork:
-    """Write the fates of a part's rows from the `batches` batches in `elected`."""
+    """Write the fates of a part's rows from the `batches` batches in `elected`; `stage`: whose
+    reasons they are in the ledger.
+    """
 
     part: SignedPart
     elected: Exchange
     batches: int
+    stage: str
 
 
 def write_fates(work: FateWork, shard: Shard) -> dict[str, JSON]:
@@ -55,10 +58,10 @@ def write_fates(work: FateWork, shard: Shard) -> dict[str, JSON]:
     )
     with shard.create(f"{part.source}/{part.name}") as path:
         pq.write_table(table, path, compression=COMPRESSION)
-    return {"ledger": _ledger(part, table["kind"]).to_json()}
+    return {"ledger": _ledger(part, table["kind"], work.stage).to_json()}
 
 
-def _ledger(part: SignedPart, kind: pa.ChunkedArray) -> Ledger:
+def _ledger(part: SignedPart, kind: pa.ChunkedArray, stage: str) -> Ledger:
     """Eligible documents by language and fate."""
     rows = pa.array(eligible_rows(part))
     table = pa.table(
@@ -79,5 +82,5 @@ def _ledger(part: SignedPart, kind: pa.ChunkedArray) -> Ledger:
         if row["kind"] is None:
             ledger.add(part.source, row["language"], "kept", **amounts)
         else:
-            ledger.add(part.source, row["language"], "dropped", f"dedup.{row['kind']}", **amounts)
+            ledger.add(part.source, row["language"], "dropped", f"{stage}.{row['kind']}", **amounts)
     return ledger

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra.stage import StageError
-from tasks.dedup.parts import SignedPart
+from tasks.duplicates.parts import SignedPart
 
 ID_BYTES = 32
 BLOCK_ROWS = 10_000
@@ -46,12 +46,14 @@ class SignedBlock:
 
 
 def eligible_rows(part: SignedPart) -> npt.NDArray[np.int64]:
-    """Rows that cut left, ascending; all rows of an earlier crawl."""
+    """Rows that cut left, and an election before, ascending; all rows of an earlier crawl."""
     if part.cut is None:
         return np.arange(part.rows)
-    return np.flatnonzero(
-        pq.read_table(part.cut, columns=["reason"])["reason"].is_null().to_numpy()
-    )
+    left = pq.read_table(part.cut, columns=["reason"])["reason"].is_null().to_numpy()
+    if part.dropped is not None:
+        kind = pq.read_table(part.dropped, columns=["kind"])["kind"]
+        left = left & kind.is_null().to_numpy()
+    return np.flatnonzero(left)
 
 
 def blocks(part: SignedPart, signing: SignatureShape, block_rows: int) -> Iterator[SignedBlock]:

@@ -1,4 +1,4 @@
-"""Gates: limits of the recipe beyond which dedup stops and shows why.
+"""Gates: limits of the recipe beyond which an election stops and shows why.
 
 Without them a corpus can be lost in silence: marin's deduplication removed a median of 76 % of its
 sources through chains of weak matches before anybody looked.
@@ -13,14 +13,14 @@ import numpy as np
 import pyarrow.compute as pc
 
 from infra.stage import GateError
-from tasks.dedup.batch import Places
-from tasks.dedup.clusters import Clusters
-from tasks.dedup.parts import SignedPart
-from tasks.dedup.signed import ids, read_rows
-from tasks.dedup.stage import DedupParameters
 from tasks.documents import edits
 from tasks.documents.annotate import through_edits
 from tasks.documents.records import PROMPT
+from tasks.duplicates.clusters import Clusters
+from tasks.duplicates.parts import SignedPart
+from tasks.duplicates.preferences import Limits
+from tasks.duplicates.results import Places
+from tasks.duplicates.signed import ids, read_rows
 
 _EXAMPLES = 3
 _EXCERPT_CHARACTERS = 160
@@ -40,7 +40,11 @@ class ElectionResult:
 
 
 def check_saturation(
-    parts: tuple[SignedPart, ...], texts: int, examples: Iterable[int], parameters: DedupParameters
+    parts: tuple[SignedPart, ...],
+    texts: int,
+    examples: Iterable[int],
+    limit: int | None,
+    accept: bool,
 ) -> list[str]:
     """Like `check_gates`, for the gate `saturated_band`.
 
@@ -48,13 +52,12 @@ def check_saturation(
     these documents. This is known before they are elected, which takes quadratic time where they
     are nearly similar.
     """
-    limit = parameters.gates.saturated_band
     if limit is None or texts <= limit:
         return []
     exceeded = [
         f"{texts:,} different texts agree in one band, dedup.gates.saturated_band is {limit:,}"
     ]
-    if not parameters.accept:
+    if not accept:
         shown = [
             f"  of {texts:,} texts that agree in one band",
             *(f"    {line}" for line in _excerpts(parts, examples)),
@@ -69,18 +72,18 @@ def check_saturation(
     return exceeded
 
 
-def check_gates(result: ElectionResult, parameters: DedupParameters) -> list[str]:
-    """Messages on every limit that the election exceeds.
+def check_gates(result: ElectionResult, gates: Limits, accept: bool, stage: str) -> list[str]:
+    """Messages on every limit of `stage` that the election exceeds.
 
-    Raises `GateError` with them and with examples, unless `parameters.accept`.
+    Raises `GateError` with them and with examples, unless `accept`.
     """
-    gates, clusters = parameters.gates, result.clusters
+    clusters = result.clusters
     exceeded: list[str] = []  # kept in the statistics too: do not reword
     shown: list[int] = []
     largest = int(clusters.sizes().max(initial=0))
     if gates.largest_cluster is not None and largest > gates.largest_cluster:
         exceeded.append(
-            f"one document stands for {largest:,} documents, dedup.gates.largest_cluster is "
+            f"one document stands for {largest:,} documents, {stage}.gates.largest_cluster is "
             f"{gates.largest_cluster:,}"
         )
         shown.append(0)
@@ -89,25 +92,30 @@ def check_gates(result: ElectionResult, parameters: DedupParameters) -> list[str
         # a crawl that is run again has the same rate as at first, the share of its own duplicates.
         removed = result.removed[source] - result.repeated[source]
         if gates.removal_rate is not None and removed > gates.removal_rate * eligible:
+            limit = f"{stage}.gates.removal_rate is {gates.removal_rate:.1%}"
             exceeded.append(
                 f"{removed:,} of {eligible:,} eligible documents of source {source!r} would go "
-                f"({removed / eligible:.1%}), dedup.gates.removal_rate is {gates.removal_rate:.1%}"
+                f"({removed / eligible:.1%}), {limit}"
             )
             shown += _largest_of(clusters, source)
-    if exceeded and not parameters.accept:
+    if exceeded and not accept:
         raise _stopped(
             exceeded,
             [line for cluster in dict.fromkeys(shown) for line in _example(clusters, cluster)],
-            "If these are duplicates, raise that limit, or set dedup.accept: true to keep this "
+            f"If these are duplicates, raise that limit, or set {stage}.accept: true to keep this "
             "result. To see more first:\n"
-            "  puna run RECIPE -s dedup.accept=true --until dedup; puna inspect --stage dedup",
+            f"  puna run RECIPE -s {stage}.accept=true --until {stage}; "
+            f"puna inspect --stage {stage}",
+            stage,
         )
     return exceeded
 
 
-def _stopped(exceeded: Iterable[str], examples: Iterable[str], advice: str) -> GateError:
+def _stopped(
+    exceeded: Iterable[str], examples: Iterable[str], advice: str, stage: str = "dedup"
+) -> GateError:
     lines = [
-        "dedup stopped at a gate:",
+        f"{stage} stopped at a gate:",
         *(f"  {line}" for line in exceeded),
         "for example:",
         *examples,
@@ -157,21 +165,34 @@ def _excerpts(
     places = Places.of(parts)
     lines = []
     for number, fate in zip(listed, fates or [""] * len(listed), strict=True):
-        part = parts[int(places.part_of(np.array([number]))[0])]
-        row = np.array([number - part.start])
+        part, row = _place(parts, places, number)
         name = ids(part, row)[0].decode()
         where = f"{part.crawl or part.source} {name}{f' ({fate})' if fate else ''}"
-        lines.append(
-            f"{where}: {_beginning(part, row) if not part.crawl else '(text of an earlier crawl)'}"
-        )
+        lines.append(f"{where}: {_beginning(part, row)}")
     return lines
+
+
+def excerpt_of(parts: tuple[SignedPart, ...], number: int) -> dict[str, str]:
+    """A document's id, source and how its text begins."""
+    part, row = _place(parts, Places.of(parts), number)
+    source = part.crawl or part.source
+    return {"id": ids(part, row)[0].decode(), "source": source, "text": _beginning(part, row)}
+
+
+def _place(
+    parts: tuple[SignedPart, ...], places: Places, number: int
+) -> tuple[SignedPart, np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    part = parts[int(places.part_of(np.array([number]))[0])]
+    return part, np.array([number - part.start])
 
 
 def _beginning(part: SignedPart, row: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:
     """The beginning of a document's record as it was compared, on one line.
 
-    Half of it is the prompt, where there is one.
+    Half of it is the prompt, where there is one. An earlier crawl's index holds no text.
     """
+    if part.crawl:
+        return "(text of an earlier crawl)"
     ((_, table),) = read_rows(part.documents, ["text", PROMPT], row)
     if part.edits is not None:
         ((_, edit_table),) = read_rows(part.edits, [edits.COLUMN], row)

@@ -1,4 +1,4 @@
-"""The inputs of dedup: the parts of earlier crawls' indexes and of this run's sources.
+"""The inputs of an election: the parts of earlier crawls' indexes and of this run's sources.
 
 Every row of every part has a number, the rows of earlier crawls first. A number says where a
 document is stored, and nothing about its rank.
@@ -15,10 +15,10 @@ from typing import Any
 from infra.remote.held import place_of
 from infra.stage import StageError
 from infra.store import Artifact
-from tasks.dedup.agreement import SIGNING, agree, check_index
-from tasks.dedup.stage import PREFERENCES, DedupParameters
 from tasks.documents.footers import metadata, rows_of
 from tasks.documents.selected import INDEX_FOLDER
+from tasks.duplicates.agreement import agree, check_index
+from tasks.duplicates.preferences import PREFERENCES
 
 INDEX_PREFIX = f"{INDEX_FOLDER}/part-"
 MOST_DOCUMENTS = 2**32 - 2
@@ -53,6 +53,7 @@ class SignedPart:
     cut: Path | None
     edits: Path | None  # of line_dedup, which applied when the signatures were computed
     prefer: tuple[Preference, ...]
+    dropped: Path | None = None  # fates of an election before, whose removed rows take no part
 
     @property
     def label(self) -> str:
@@ -61,14 +62,19 @@ class SignedPart:
 
 
 def find_parts(
-    inputs: Mapping[str, Sequence[Artifact]], parameters: DedupParameters
+    inputs: Mapping[str, Sequence[Artifact]],
+    prefer: Sequence[str] = (),
+    crawls: Sequence[Sequence[str]] = (),
+    signing: Mapping[str, Any] | None = None,
 ) -> tuple[SignedPart, ...]:
     """All parts: earlier crawls in order, then this run's by source and name.
 
-    `StageError` where inputs do not belong together, or there are too many documents.
+    With an input `dedup`, the documents that it removed are not eligible. `signing`: parameters
+    that signatures must have been made with; others must agree. `StageError` where inputs do not
+    belong together, or there are too many documents.
     """
     history = inputs.get("history", ())
-    _check_signing(inputs["signatures"], history, parameters)
+    _check_signing(inputs["signatures"], history, dict(signing or {}))
     by_role = {
         role: {artifact.name: artifact for artifact in artifacts}
         for role, artifacts in inputs.items()
@@ -79,11 +85,11 @@ def find_parts(
             f"there are documents of {sorted(documents)} but signatures of {sorted(signatures)}: "
             "dedup needs both for every source"
         )
-    crawls = _crawls(parameters.crawls, sorted(documents))
-    unnumbered = list(_history_parts(history, parameters.prefer))
+    order_of = _crawls(crawls, sorted(documents))
+    unnumbered = list(_history_parts(history, prefer))
     for source in sorted(documents):
-        order = len(history) + crawls[source]
-        unnumbered += _source_parts(source, by_role, order, parameters.prefer)
+        order = len(history) + order_of[source]
+        unnumbered += _source_parts(source, by_role, order, prefer)
     parts: list[SignedPart] = []
     start = 0
     for number, part in enumerate(unnumbered):
@@ -131,6 +137,7 @@ def _source_parts(
     `StageError` where a file does not have the rows of the documents.
     """
     (cut,) = by_role["cut"].values()
+    before = next(iter(by_role.get("dedup", {}).values()), None)
     documents = by_role["documents"][source]
     edited_by = by_role.get("line_dedup", {}).get(source)
     parts = [
@@ -147,6 +154,7 @@ def _source_parts(
             cut=cut.path(f"{source}/{name}"),
             edits=edited_by.path(name) if edited_by is not None else None,
             prefer=tuple(_preference(entry, by_role, source, name) for entry in prefer),
+            dropped=before.path(f"{source}/{name}") if before is not None else None,
         )
         for name in documents.files("part-")
     ]
@@ -165,17 +173,15 @@ def _source_parts(
 
 def _aligned_files(part: SignedPart) -> list[Path]:
     """The documents' file and those row-aligned with it."""
-    listed = (part.signatures, part.cut, part.edits, *(entry.file for entry in part.prefer))
+    preferred = (entry.file for entry in part.prefer)
+    listed = (part.signatures, part.cut, part.edits, part.dropped, *preferred)
     return [part.documents, *filter(None, listed)]
 
 
 def _check_signing(
-    signatures: Sequence[Artifact], history: Sequence[Artifact], parameters: DedupParameters
+    signatures: Sequence[Artifact], history: Sequence[Artifact], wanted: dict[str, Any]
 ) -> None:
     """Check that all signatures were made with the same parameters, which are those of dedup."""
-    wanted: dict[str, Any] = {
-        name: getattr(parameters, name) for name in SIGNING if hasattr(parameters, name)
-    }
     for artifact in signatures:
         made_with = {**artifact.manifest.parameters, "version": artifact.manifest.stage_version}
         advice = "rebuild the signatures of all sources from the recipe's section dedup"

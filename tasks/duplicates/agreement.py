@@ -8,11 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from infra.stage import StageError
+from infra.stage import Parameters, StageError
 from infra.store import Artifact
 
 SIGNING = ("shingle", "bands", "rows", "seed", "text_cap")
 """Parameters of signatures that must agree wherever signatures are compared."""
+
+VECTORS = "vectors"
+"""Key of an index's statistics: how its vectors were made (`tasks.documents.vectors`)."""
+
+
+def signing_of(parameters: Parameters) -> dict[str, Any]:
+    """Those of `SIGNING` that a stage's parameters state."""
+    return {name: getattr(parameters, name) for name in SIGNING if hasattr(parameters, name)}
 
 
 def agree(label: str, made_with: Mapping[str, Any], wanted: dict[str, Any], advice: str) -> None:
@@ -49,3 +57,15 @@ def check_index(artifact: Artifact, wanted: dict[str, Any]) -> None:
         "with these"
     )
     agree(f"the index of {artifact.identity}", index["signatures"], wanted, advice)
+
+
+def index_vectors(artifact: Artifact) -> Mapping[str, Any]:
+    """How the vectors in a select artifact's index were made; `StageError` where it has none."""
+    found: Mapping[str, Any] | None = artifact.statistics.get("index", {}).get(VECTORS)
+    if found is None:
+        raise StageError(
+            f"{artifact.identity} in dedup.history has no vectors in its index, so that documents "
+            "cannot be compared with it: run its recipe again with the sections embeddings and "
+            "semantic, or remove semantic here"
+        )
+    return found

@@ -1,0 +1,1 @@
+"""Neighbours: pairs of documents whose vectors are near, found through clusters."""
