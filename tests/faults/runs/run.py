@@ -27,12 +27,11 @@ from typing import Any
 from tests.faults.runs import judge, warm, world
 from tests.faults.runs.fault import Surroundings, configuration, engine_of, strike
 from tests.faults.runs.kinds import KINDS, Kind
-from tests.faults.runs.page import LEAST, write
+from tests.faults.runs.page import COUNT, LEAST, write
 from tests.faults.runs.places import can_mount
 from tests.faults.runs.scene import clock_library, is_preloaded
 
 FOLDER = warm.REPOSITORY / "build" / "faults"
-COUNT = 500
 SLOW = 50
 """The last ones are of kinds that need servers and take ten times as long."""
 UNIFORM = 200
