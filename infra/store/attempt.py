@@ -210,3 +210,4 @@ class Attempt:
         self._root.remove_file(_FILES)
         self._root.clear_scratch()
         self._root.tidy()
+        self.home.tidy_own()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
 import tempfile
 import threading
@@ -120,6 +121,12 @@ class LocalDirectory(Directory):
         path = self.local_root / "scratch"
         path.mkdir(parents=True, exist_ok=True)
         return path
+
+    def tidy_own(self) -> None:
+        """See `Directory`."""
+        for staged in self.local_root.glob(f".*{TEMPORARY_SUFFIX}"):
+            if f".{os.getpid()}-" not in staged.name:
+                staged.unlink(missing_ok=True)
 
     def tidy(self) -> None:
         """See `Directory`."""

@@ -231,6 +231,9 @@ class Directory(abc.ABC):
         """Remove `scratch`."""
         shutil.rmtree(self.scratch(), ignore_errors=True)
 
+    def tidy_own(self) -> None:  # noqa: B027
+        """As `tidy`, of files of this folder alone, while this process may write others."""
+
     def tidy(self) -> None:  # noqa: B027
         """Remove what killed processes left half-written; nobody else may be writing."""
 

@@ -20,6 +20,7 @@ from infra.engine.base import Inline
 from infra.process import process_identity
 from infra.stage import GateError, Outcome, StageError
 from infra.store import Artifact, Damaged, NotDeterministic, Shard, Store, damage, operations
+from infra.store.attempt import Attempt
 from infra.store.lease import lease
 from tests.stage_harness import pin, run_stage
 from tests.toy import READER, TOY, ToyParameters
@@ -501,3 +502,13 @@ def test_sizes_are_looked_at_before_a_folder_is_given_out(
     assert said.startswith(f"{toy.identity} is damaged: ")
     assert f"puna artifacts verify --store {toy.store_url};" in said  # from any folder
     assert damage.in_short(toy).startswith("damaged: part-00001.txt ")
+
+
+def test_a_commit_removes_what_ended_processes_left_half_written_beside_it(tmp_path: Path) -> None:
+    made = run_stage(TOY, ToyParameters(), tmp_path=tmp_path)
+    home = Path(made.home.url)
+    left, own = home / ".lease.json.1-ab.partial", home / f".lease.json.{os.getpid()}-ab.partial"
+    for file in (left, own):
+        file.touch()
+    Attempt(made.home, "attempt-x", True).finish()
+    assert not left.exists() and own.exists()

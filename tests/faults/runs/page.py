@@ -11,6 +11,8 @@ from typing import Any
 
 from tests.faults.runs.kinds import KINDS
 
+COUNT = 500
+"""Faults in all."""
 LEAST = 10
 """Faults that every stage is to have."""
 
@@ -58,8 +60,8 @@ is taken away (there is room on the disk, a server answers), the run is started 
 has to hold what an undisturbed run makes: the same versions and digests, every file as its manifest
 says, nothing half-written, no process left.
 
-- **{count} faults**: {same} ended with the digests of an undisturbed run, {told} did so after a
-  command said what to do, **{wrong} did not**. Two in one instant are rare: {moments} moments.
+- **{count} of {goal} faults** so far: {same} ended with the digests of an undisturbed run,
+  {told} did so after a command said what to do, **{wrong} did not** ({moments} moments).
 - *Said what to do*: the run that was struck, or a later one, or `puna artifacts verify` named the
   damaged file and the stage to build again, or what is full or missing, without a traceback. Its
   advice is followed as it stands, and has to lead to the same digests.
@@ -116,6 +118,7 @@ def lines(
         stages=len(stages),
         artifacts=len(undisturbed["artifacts"]["loop"]),
         count=len(made),
+        goal=COUNT,
         moments=len({(line["configuration"], line["at_s"]) for line in made}),
         same=results[SAME],
         told=results[TOLD],

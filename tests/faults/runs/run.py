@@ -27,12 +27,11 @@ from typing import Any
 from tests.faults.runs import judge, warm, world
 from tests.faults.runs.fault import Surroundings, configuration, engine_of, strike
 from tests.faults.runs.kinds import KINDS, Kind
-from tests.faults.runs.page import LEAST, write
+from tests.faults.runs.page import COUNT, LEAST, write
 from tests.faults.runs.places import can_mount
 from tests.faults.runs.scene import clock_library, is_preloaded
 
 FOLDER = warm.REPOSITORY / "build" / "faults"
-COUNT = 500
 SLOW = 50
 """The last ones are of kinds that need servers and take ten times as long."""
 UNIFORM = 200
@@ -110,7 +109,8 @@ def cases(around: Surroundings, names: Sequence[str], file: Path) -> None:
         line = named.make(name, around)
         with file.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line, ensure_ascii=False) + "\n")
-        print(f"{'WRONG' if line['wrong'] else 'fine':6} {name}: {line['wrong'] or line['seen']}")
+        seen = line["wrong"] or line["seen"]
+        print(f"{'WRONG' if line['wrong'] else 'fine':6} {name}: {seen}", flush=True)
 
 
 def failed(kind: Kind, number: int, recipe: str, stage: str, error: str) -> dict[str, Any]:
