@@ -178,6 +178,8 @@ def load(folder: Path, *, dtype: str, device: str, max_length: int | None) -> Lo
         )
     # Each library has its own exceptions; tokenizers raises plain Exception.
     except Exception as error:
+        if "allocate memory" in str(error):
+            raise  # the files are whole, and whoever tells of it knows what to lower
         raise StageError(
             f"the model in {folder} cannot be loaded: {error}; download it again, or repair it"
         ) from error

@@ -16,6 +16,7 @@ from tasks.benchmarks.styles import Generation
 from tasks.evaluation.check import faults
 from tasks.evaluation.evaluate import evaluate
 from tasks.evaluation.measured import Spec
+from tasks.evaluation.model import load
 from tasks.evaluation.stage import EvaluationParameters
 
 
@@ -81,3 +82,14 @@ def test_an_evaluation_asks_the_tokenizer_before_it_reads_weights(
     exam(tmp_path, 3)
     with pytest.raises(StageError, match="cannot be loaded"):
         evaluate(spec, lambda done, total: None)
+
+
+def test_a_model_that_memory_has_no_room_for_is_not_called_damaged(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError("Cannot allocate memory (os error 12)")
+
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", full)
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        load(checkpoint, dtype="auto", device="cpu", max_length=None)
