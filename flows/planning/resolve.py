@@ -85,7 +85,10 @@ def digest_cache_file() -> Path:
 
 @dataclass
 class Digests:
-    """sha256 of local files, cached between runs by (path, size, modification time)."""
+    """sha256 of local files, cached between runs by (path, size, times of modification and of the
+    inode's change). The latter tells a damaged file from the one that was put back in its place
+    with its old time.
+    """
 
     file: Path = field(default_factory=digest_cache_file)
     _known: dict[str, list[object]] = field(default_factory=dict)
@@ -98,19 +101,19 @@ class Digests:
                 self._known = {
                     path: entry
                     for path, entry in cached.items()
-                    if isinstance(entry, list) and len(entry) == 3
+                    if isinstance(entry, list) and len(entry) == 4
                 }
 
     def pin(self, path: Path, name: str) -> Pin:
         """The pin of a local file; `name` stands for its path in versions."""
         status = path.stat()
-        stamp = [status.st_size, status.st_mtime_ns]
+        stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
         known = self._known.get(str(path))
-        if known is None or known[:2] != stamp:
+        if known is None or known[:3] != stamp:
             known = [*stamp, sha256_file(path)]
             self._known[str(path)] = known
             self._changed = True
-        return Pin(str(path), name, str(known[2]), status.st_size, modified_ns=status.st_mtime_ns)
+        return Pin(str(path), name, str(known[3]), status.st_size, modified_ns=status.st_mtime_ns)
 
     def save(self) -> None:
         """Write the cache if it changed. If that fails, the next plan is slower, but not wrong."""

@@ -166,6 +166,7 @@ def _out_of_memory(failure: Failure) -> Advice | None:
     )
     short = any(isinstance(error, MemoryError) for error in failure.chain()) or failure.says(
         r"out of memory|can't allocate memory|cannot allocate memory|bad_alloc|MemoryError"
+        r"|failed to map segment"  # of a library that is loaded late
         r"|failed to launch worker thread|can't start new thread"  # a stack is memory too
         r"|resource temporarily unavailable"
     )

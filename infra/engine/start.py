@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from infra.engine.base import Engine, Inline
 from infra.engine.config import EngineConfig
-from infra.store.directory import Directory
+
+if TYPE_CHECKING:  # a training node has no fsspec
+    from infra.store.directory import Directory
 
 
 def warm_up(config: EngineConfig, modules: Sequence[str] = ()) -> None:

@@ -123,7 +123,7 @@ def test_reading_a_damaged_artifact_names_it(
     victim.write_bytes(victim.read_bytes()[:-20])
     done = puna("inspect", "--stage", "dedup/main", "--store", copy)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert f"input {artifact.identity} is damaged: {victim} has " in done.stderr
+    assert f"{artifact.identity} is damaged: {victim} has " in done.stderr
 
 
 def test_a_run_with_nothing_to_do_tells_of_files_that_are_gone(

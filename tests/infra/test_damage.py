@@ -512,3 +512,18 @@ def test_a_commit_removes_what_ended_processes_left_half_written_beside_it(tmp_p
         file.touch()
     Attempt(made.home, "attempt-x", True).finish()
     assert not left.exists() and own.exists()
+
+
+def test_a_file_that_was_put_back_with_its_old_time_is_read_again(tmp_path: Path) -> None:
+    given = tmp_path / "given.txt"
+    given.write_text("whole")
+    status = given.stat()
+    given.write_text("whOle")
+    os.utime(given, ns=(status.st_atime_ns, status.st_mtime_ns))
+    cache = tmp_path / "digests.json"
+    digests = Digests(cache)
+    damaged = digests.pin(given, "given.txt")
+    digests.save()
+    given.write_text("whole")
+    os.utime(given, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert Digests(cache).pin(given, "given.txt").sha256 != damaged.sha256

@@ -105,6 +105,12 @@ def test_a_disk_without_inodes_is_not_called_full(
         (os_error(errno.EIO), "the disk under /some/file fails", True, False),
         (MemoryError(), "ran out of memory: lower training.micro_batch", True, False),
         (
+            ImportError("x.so: failed to map segment from shared object"),
+            "ran out of memory: lower training.micro_batch",
+            True,
+            False,
+        ),
+        (
             ended(-9, ""),
             "was killed from outside, most likely because memory ran out: lower training.micro_ba",
             True,

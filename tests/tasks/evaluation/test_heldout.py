@@ -237,7 +237,7 @@ def test_a_process_that_dies_without_a_reason_is_reported_with_its_last_output(
     expected: list[str],
 ) -> None:
     def launch_other(
-        name: str, spec: Path, on_message: Callable[[dict[str, Any]], None], *, cpu_threads: int
+        name: str, spec: Path, on_message: Callable[[dict[str, Any]], None], **_: Any
     ) -> None:
         launch([sys.executable, "-c", child, str(spec)], lambda line: None)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from infra.io.files import sha256_file
 from infra.store import Artifact
 from infra.store.backends import open_directory
 from infra.store.manifest import Manifest
@@ -48,7 +49,8 @@ def evaluation(
         path = home / "a" / "data" / "samples" / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        outputs.append({"path": f"samples/{file}", "bytes": 0, "sha256": ""})
+        size, sha256 = path.stat().st_size, sha256_file(path)
+        outputs.append({"path": f"samples/{file}", "bytes": size, "sha256": sha256})
     manifest = {"attempt": "a", "outputs": outputs, "statistics": {"scores": dict(scores)}}
     return Artifact("evaluation", name, "1", open_directory(str(home)), Manifest(manifest))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import fasttext
 import pytest
 
+from tasks.classifier.fasttext_process import train
 from tasks.scorers.fasttext_scorer import require_whole
 
 
@@ -22,10 +23,9 @@ def test_a_model_that_was_cut_short_by_a_full_disk_is_refused(tmp_path: Path) ->
     ]
     corpus, file = tmp_path / "corpus.txt", tmp_path / "model.bin"
     corpus.write_text("\n".join(lines), encoding="utf-8")
-    model = fasttext.train_supervised(
-        str(corpus), dim=4, epoch=1, bucket=200_000, wordNgrams=2, minCount=2, thread=1, verbose=0
-    )
-    model.save_model(str(file))
+    settings = {"dim": 4, "epoch": 1, "lr": 0.5, "wordNgrams": 2, "minCount": 2, "bucket": 200_000}
+    train(corpus, file, settings, tmp_path, "of a test")
+    model = fasttext.load_model(str(file))
     require_whole(file, model)
     os.truncate(file, file.stat().st_size - 1)
     with pytest.raises(OSError, match="model") as caught:

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tasks.training import worker
-from tasks.training.checkpoints import checkpoint
+from tasks.training.distributed import parts
 from tasks.training.model.loss import LossModel
 from tasks.training.supervision.rank_record import RankRecord, read_records
 from tests.tasks.training.toys import LENGTH, parameters, save_bins, save_model, spec
@@ -83,7 +83,7 @@ def test_a_disk_that_fills_during_a_checkpoint(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full, written = Worker(tmp_path), []
-    write = checkpoint.write_parts
+    write = parts.write_parts
 
     def fill(path: Path, *rest: Any) -> None:
         written.append(path)
@@ -93,7 +93,7 @@ def test_a_disk_that_fills_during_a_checkpoint(
         write(path, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "write_parts", fill)
+        patch.setattr(parts, "write_parts", fill)
         error = full.fails(capsys)
     assert "the checkpoint of step 3 could not be written" in error
     assert "No space left on device" in error and "Make room" in error
