@@ -145,6 +145,8 @@ def _reason(detail: Any, path: KeyPath, model: type[pydantic.BaseModel]) -> str:
         message = message.replace("None is", "null is") if value is None else message
         if _show(value) in message or isinstance(value, (dict, list)):
             return message
+        if path and path[-1] == "key":  # what stands there by mistake may be a credential
+            return message
         return f"{_show(value)}: {message}"
     return f"{_show(value)}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
 

@@ -125,8 +125,8 @@ class Endpoint(Parameters):
     def _variable(cls, key: str | None) -> str | None:
         if key is not None and not (re.fullmatch(r"[A-Za-z_]\w*", key) and is_secret_name(key)):
             raise ValueError(
-                "names an environment variable that holds the key, not the key; its name ends in "
-                "_KEY, _TOKEN or _SECRET, so that its value is kept out of messages"
+                "is to name an environment variable that holds the key, such as OPENAI_API_KEY, "
+                "and never the key itself; the name ends in _KEY, _TOKEN or _SECRET"
             )
         return key
 

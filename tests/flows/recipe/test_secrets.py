@@ -12,6 +12,7 @@ from flows.cli.doctor_services import services
 from flows.planning.prepare import prepare
 from flows.planning.request import RunRequest
 from flows.recipe.file import RecipeError
+from flows.recipe.read import read_recipe
 from infra.remote.locations import shown
 
 RECIPE = "name: r\nstore: STORE\nsources:\n  web:\n    ingest: {format: text, paths: [a.txt]}\n"
@@ -83,3 +84,21 @@ def test_plain_names_are_none(recipe: Path) -> None:
         paths = f"sources.web.ingest.paths=['{name}']"
         limits = ["remote.retry_limit_s=0.01", "remote.retry_interval_s=0.001"]
         assert prepare(RunRequest.of(recipe, [paths, *limits])).plan.steps
+
+
+def test_a_key_in_place_of_its_variable_is_refused_and_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(
+        """
+name: r
+sources: {web: {ingest: {format: jsonl, paths: [a.jsonl]}, category: web}}
+labels:
+  edu:
+    sources: [web]
+    prompt: "{text}"
+    endpoint: {url: "http://localhost:1/v1", model: m, key: sk-12345}
+"""
+    )
+    with pytest.raises(RecipeError) as refused:
+        read_recipe(tmp_path / "r.yaml")
+    assert "labels.edu.endpoint.key: is to name an environment variable" in str(refused.value)
+    assert "sk-12345" not in str(refused.value)
