@@ -57,8 +57,8 @@ def test_a_pattern_of_another_language() -> None:
         ({"model": "a/b"}, "state one of `endpoint`"),
         ({"endpoint": None}, "state one of `endpoint`"),
         ({"endpoint": {**ENDPOINT, "url": "localhost:8000"}}, "no address of a server"),
-        ({"endpoint": {**ENDPOINT, "key": "abc-123"}}, "not the key"),
-        ({"endpoint": {**ENDPOINT, "key": "HOME"}}, "not the key"),
+        ({"endpoint": {**ENDPOINT, "key": "abc-123"}}, "never the key itself"),
+        ({"endpoint": {**ENDPOINT, "key": "HOME"}}, "never the key itself"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(changes: dict[str, Any], why: str) -> None:
