@@ -15,8 +15,9 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from infra.quantities import Bytes
-from infra.stage import NOT_IDENTITY, Output, Parameters, Role, Stage
+from infra.stage import NOT_IDENTITY, Parameters, Role, Stage
 from tasks.documents.roles import ALL_DOCUMENTS, ALL_EDITS, columns_of
+from tasks.duplicates.outputs import outputs_of_election
 from tasks.duplicates.preferences import PREFERENCES, Limits
 
 
@@ -127,26 +128,6 @@ STAGE = Stage(
         columns_of("perplexity", many=True),
         Role("history", ("select",), many=True, optional=True),
     ),
-    outputs=(
-        Output(
-            "clusters.parquet",
-            "one row per cluster of duplicates",
-            {
-                "representative": "string",
-                "source": "string",
-                "crawl": "string",
-                "size": "int64",
-                "exact": "int64",
-                "near": "int64",
-                "members": "list<element: struct<id: string, source: string, kind: string, "
-                "similarity: float>>",
-            },
-        ),
-        Output(
-            "*/part-*.parquet",
-            "one folder per source, row-aligned with its documents",
-            {"duplicate_of": "string", "similarity": "float", "kind": "string"},
-        ),
-    ),
+    outputs=outputs_of_election("duplicates"),
     compiles=("tasks.dedup.run",),
 )

@@ -12,15 +12,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import fasttext
 import pyarrow as pa
 
 from infra.ledger import UNDETERMINED
-from infra.stage import StageError
 from tasks.documents.records import records
 from tasks.langid.codes import meaning
 from tasks.langid.model import PACKAGED_MODELS, locate_model
 from tasks.langid.prepare import Preprocessing, prepare
+from tasks.text.fasttext_model import read_classifier
 
 SCHEMA = pa.schema(
     [("language", pa.string()), ("language_score", pa.float32()), ("script", pa.string())]
@@ -33,19 +32,7 @@ def load(model_path: str | Path) -> Any:
     it is a classifier.
     """
     path = str(locate_model(str(model_path)) if model_path in PACKAGED_MODELS else model_path)
-    try:
-        model = fasttext.FastText._FastText(path).f
-    except (ValueError, MemoryError) as error:
-        raise StageError(
-            f"{path} is not a readable fastText model ({error}); download it again, or use another"
-        ) from error
-    arguments = model.getArgs()
-    if arguments.model.name != "supervised":
-        raise StageError(
-            f"{path} is a fastText model of kind {arguments.model.name!r}; langid needs a "
-            "supervised one"
-        )
-    return model
+    return read_classifier(path)
 
 
 def identify(

@@ -14,13 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import fasttext
 import numpy as np
 import numpy.typing as npt
 
-from infra.stage import StageError
 from tasks.scorers.meta import ScorerMeta
 from tasks.scorers.prepare import prepare
+from tasks.text.fasttext_model import read_classifier
 
 MODEL_FILE = "model.bin"
 PREFIX = "__label__"
@@ -34,19 +33,7 @@ _LEAST = 1e-7
 @functools.lru_cache(maxsize=4)
 def load(path: str) -> Any:
     """Load a fastText model once per process; StageError unless it is a classifier."""
-    try:
-        model = fasttext.FastText._FastText(path).f
-    except (ValueError, MemoryError) as error:
-        raise StageError(
-            f"{path} is not a readable fastText model ({error}); download it again, or use another"
-        ) from error
-    arguments = model.getArgs()
-    if arguments.model.name != "supervised":
-        raise StageError(
-            f"{path} is a fastText model of kind {arguments.model.name!r}; a classifier is a "
-            "supervised one"
-        )
-    return model
+    return read_classifier(path)
 
 
 def require_whole(path: Path, model: Any) -> None:

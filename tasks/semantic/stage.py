@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import pydantic
 
-from infra.stage import Output, Parameters, Role, Stage
+from infra.stage import Parameters, Role, Stage
 from tasks.documents.keep import ScoreKeep
 from tasks.documents.roles import ALL_DOCUMENTS, ALL_EDITS, columns_of
+from tasks.duplicates.outputs import outputs_of_election
 from tasks.duplicates.preferences import Limits
 
 
@@ -66,26 +67,6 @@ STAGE = Stage(
         columns_of("perplexity", many=True),
         Role("history", ("select",), many=True, optional=True),
     ),
-    outputs=(
-        Output(
-            "clusters.parquet",
-            "one row per cluster of documents that say the same",
-            {
-                "representative": "string",
-                "source": "string",
-                "crawl": "string",
-                "size": "int64",
-                "exact": "int64",
-                "near": "int64",
-                "members": "list<element: struct<id: string, source: string, kind: string, "
-                "similarity: float>>",
-            },
-        ),
-        Output(
-            "*/part-*.parquet",
-            "one folder per source, row-aligned with its documents",
-            {"duplicate_of": "string", "similarity": "float", "kind": "string"},
-        ),
-    ),
+    outputs=outputs_of_election("documents that say the same"),
     compiles=("tasks.semantic.elect",),
 )
