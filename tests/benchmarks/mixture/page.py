@@ -10,7 +10,7 @@ from typing import Any
 from tasks.mixture.laws import LAW
 from tasks.mixture.proxies import Proxy
 from tasks.mixture.search import OBJECTIVE
-from tests.benchmarks.mixture.coverage import Checked
+from tests.benchmarks.mixture.unseen import Checked
 
 HAND = Path(__file__).with_name("page.md")
 
