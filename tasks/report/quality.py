@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from infra.store import Artifact
 from tasks.report.blocks import Block, Cell, Figure, Fold, Section, Side, Text, section, table
 from tasks.report.chart import Line, chart
 from tasks.report.notes import Inputs
@@ -28,15 +27,6 @@ def quality_numbers(inputs: Inputs) -> dict[str, Any]:
             if any(times != "1" for times in a.statistics.get("repeats", ()))
         },
     }
-
-
-def quality_notes(scores: Sequence[Artifact]) -> list[str]:
-    """Notes on documents without a score."""
-    return [
-        f"{artifact.identity.partition('@')[0]}: {note}"
-        for artifact in scores
-        for note in artifact.statistics.get("notes", ())
-    ]
 
 
 def quality(numbers: Numbers) -> Section | None:

@@ -60,4 +60,4 @@ def apart(line: str) -> str:
 @functools.lru_cache(maxsize=1)
 def _unspaced() -> npt.NDArray[np.uint8]:
     """1 for each code point of an unspaced script; the last entry, 0, is of all that follow."""
-    return unspaced_mask(np.arange(UNSPACED_RANGES[-1][2] + 2)).astype(np.uint8)
+    return unspaced_mask(np.arange(UNSPACED_RANGES[-1][2] + 2, dtype=np.uint32)).astype(np.uint8)
