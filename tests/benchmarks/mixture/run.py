@@ -29,9 +29,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from tests.benchmarks.mixture.unseen import Proxy, checked, proxies_in
 from tests.benchmarks.mixture.page import drawn, page
 from tests.benchmarks.mixture.texts import write as write_texts
+from tests.benchmarks.mixture.unseen import Proxy, checked, proxies_in
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
