@@ -80,7 +80,7 @@ def build(
         refuse_shortened(id, inputs)
         attempt = store.attempt(stage, name, version, fresh=force)
         with _without_the_written(attempt), blaming_inputs(id, inputs, pins):
-            attempt.begin(stamp_of(pins))
+            attempt.begin(stamp_of(pins, inputs))
             context = Context(
                 stage,
                 name,

@@ -48,7 +48,12 @@ UntilOption = Annotated[
     list[str] | None, typer.Option("--until", metavar="S", help="Run S and what it depends on.")
 ]
 ForceOption = Annotated[
-    list[str] | None, typer.Option("--force", metavar="S", help="Build S again; repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--force",
+        metavar="S",
+        help="Build S again, and what reads it where it then holds other data; repeatable.",
+    ),
 ]
 PinOption = Annotated[
     list[str] | None,

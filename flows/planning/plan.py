@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +34,8 @@ class Step:
     pins: Mapping[str, tuple[Pin, ...]]
     artifact: Artifact | None = None
     forced: bool = False
+    follows: bool = False
+    """Whether it is there, and is built again only if an input comes out otherwise than it did."""
     external: Mapping[str, tuple[Artifact, ...]] = field(default_factory=dict)
     """Inputs that another recipe made, by role."""
 
@@ -87,6 +89,7 @@ def make_plan(
     pinned = {**stated, **asked}
     needed = graph.ancestors(sorted(left))
     steps: dict[str, Step] = {}
+    unsure: set[str] = set()  # may come out otherwise than what was read of them before
     for id, node in graph.nodes.items():
         step = (
             _pinned(node, pinned[id], "pinned" if id in asked else "pinned by the recipe")
@@ -100,14 +103,11 @@ def make_plan(
                 "forced" if step.artifact else step.why,
                 forced=step.artifact is not None,
             )
-        elif step.state == "hit" and not step.node.stage.bitwise:
-            rebuilt = [
-                up
-                for up in node.upstream()
-                if steps[up].forced and not steps[up].node.stage.bitwise
-            ]
-            if rebuilt and id in left:
-                step = _replace(step, "run", f"{rebuilt[0]} is rebuilt", forced=True)
+        elif step.state == "hit" and id in left and id not in pinned:
+            step = _as_its_inputs_are(step, steps, unsure)
+        comes_out_anew = not node.stage.bitwise or step.follows or unsure & _read_by(node)
+        if step.state == "run" and id in left and comes_out_anew:
+            unsure.add(id)
         if (id not in left and step.state == "run") or (
             id not in needed and step.state == "unresolved"
         ):
@@ -118,9 +118,63 @@ def make_plan(
 
 
 def _replace(step: Step, state: State, why: str, forced: bool = False) -> Step:
-    return Step(
-        step.node, step.version, state, why, step.pins, step.artifact, forced, step.external
-    )
+    return replace(step, state=state, why=why, forced=forced)
+
+
+def _as_its_inputs_are(step: Step, steps: Mapping[str, Step], unsure: Set[str]) -> Step:
+    """A hit, or what it is instead because a numeric stage before it was built again in its place,
+    or will be: the version of what follows does not tell, what was read does.
+    """
+    given = {
+        role: [
+            found
+            for source in sources
+            if isinstance(source, str) and (found := steps[source].artifact) is not None
+        ]
+        for role, sources in step.node.inputs.items()
+    }
+    if changed := _read_otherwise(step, given):
+        why = f"{changed} was built again since and holds other data"
+        return replace(step, state="run", why=why, forced=True, follows=True)
+    numeric = not step.node.stage.bitwise
+    rebuilt = [
+        up for up in step.node.upstream() if steps[up].forced and not steps[up].node.stage.bitwise
+    ]
+    if numeric and rebuilt:
+        return _replace(step, "run", f"{rebuilt[0]} is rebuilt", forced=True)
+    if again := [up for up in step.node.upstream() if up in unsure & _read_by(step.node)]:
+        why = f"{again[0]} is rebuilt, unless it turns out to hold the same"
+        return replace(step, state="run", why=why, follows=True)
+    return step
+
+
+def _read_by(node: Node) -> set[str]:
+    """The steps that decide what a node writes."""
+    return {
+        source
+        for role, sources in node.inputs.items()
+        for source in sources
+        if isinstance(source, str) and node.stage.role(role).identity
+    }
+
+
+def _read_otherwise(step: Step, given: Mapping[str, Sequence[Artifact]]) -> str:
+    """The first input, `stage/name`, that held other data when the step's artifact was made of it;
+    "" for none. `given`: role -> the artifacts as they are now.
+    """
+    if step.artifact is None:
+        return ""
+    for role, artifacts in given.items():
+        if not step.node.stage.role(role).identity:
+            continue
+        read = {
+            (one.stage, one.name): one.digest for one in step.artifact.manifest.inputs.get(role, ())
+        }
+        for artifact in (*artifacts, *step.external.get(role, ())):
+            known = (artifact.stage, artifact.name)
+            if read.get(known, artifact.digest) != artifact.digest:
+                return "/".join(known)
+    return ""
 
 
 def _check_selection(steps: Mapping[str, Step]) -> None:
@@ -176,23 +230,26 @@ def settled(step: Step, artifacts: Mapping[str, Artifact], store: Store) -> Step
     """
     if step.forced:
         return step
-    given = {role: iter(external) for role, external in step.external.items()}
-    identities = {
-        role: [
-            _identity(step.node, role, artifacts[s] if isinstance(s, str) else next(given[role]))
-            for s in sources
-        ]
+    external = {role: iter(given) for role, given in step.external.items()}
+    given = {
+        role: [artifacts[s] if isinstance(s, str) else next(external[role]) for s in sources]
         for role, sources in step.node.inputs.items()
+    }
+    identities = {
+        role: [_identity(step.node, role, artifact) for artifact in given[role]] for role in given
     }
     version = version_of(
         step.node.stage, step.node.name, step.node.parameters, identities, step.pins
     )
-    if version == step.version:
+    if version == step.version and not step.follows:
         return step
     artifact = store.find(step.node.stage.name, step.node.name, version)
-    why = step.why if artifact is None else "what it reads holds the same as before"
-    state: State = "run" if artifact is None else "hit"
-    return replace(step, version=version, state=state, why=why, artifact=artifact)
+    found = replace(step, version=version, artifact=artifact)
+    if artifact is None:
+        return found
+    if changed := _read_otherwise(found, given):
+        return replace(found, why=f"{changed} was built again and holds other data", forced=True)
+    return replace(found, state="hit", why="what it reads holds the same as before")
 
 
 def _recipe_file(name: str) -> Path | None:

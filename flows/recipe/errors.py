@@ -26,7 +26,7 @@ def problems_of(
         if detail["type"] == "too_short" and detail["loc"] in inside:
             # pydantic counts a list's invalid items as missing; these have errors themselves
             continue
-        path = _data_path(detail["loc"], document.data)
+        path = _data_path(detail["loc"], document.data, model)
         by_path.setdefault(path, []).append(detail)
     problems = []
     for path, at_path in by_path.items():
@@ -62,9 +62,11 @@ def located_problem(problem: str, document: YamlDocument) -> str:
     return f"{document.place(tuple(path))}: {problem}"
 
 
-def _data_path(location: tuple[str | int, ...], data: Any) -> KeyPath:
-    """The part of pydantic's location that exists in the recipe, without the names of union members
-    that pydantic adds.
+def _data_path(
+    location: tuple[str | int, ...], data: Any, model: type[pydantic.BaseModel]
+) -> KeyPath:
+    """The part of pydantic's location that exists in the recipe, or is missing in it; without the
+    names of union members that pydantic adds.
     """
     path: list[str | int] = []
     for position, step in enumerate(location):
@@ -73,13 +75,7 @@ def _data_path(location: tuple[str | int, ...], data: Any) -> KeyPath:
         if in_map or (isinstance(data, list) and isinstance(step, int) and step < len(data)):
             path.append(step)
             data = data[step]
-        elif (
-            last
-            and isinstance(data, Mapping)
-            and isinstance(step, str)
-            and "[" not in step
-            and step.islower()
-        ):
+        elif last and isinstance(data, Mapping) and step in _keys_at(model, tuple(path)):
             path.append(step)
     return tuple(path)
 

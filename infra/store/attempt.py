@@ -201,6 +201,10 @@ class Attempt:
         """Whether `refuse` was called."""
         return self._root.exists(_REFUSED)
 
+    def was_finished(self) -> bool:
+        """Whether it has data and no unfinished work (`finish`): it once was the artifact."""
+        return bool(self.data.sizes()) and not self.completions.sizes()
+
     def finish(self) -> None:
         """Remove what only unfinished work needs: completion records, what the shards hold in
         scratch, and partial files of killed runs. A stage whose manifest is lost later then starts

@@ -188,11 +188,11 @@ def unwritten(what: str, inputs: Sequence[Artifact], pins: Sequence[Pin]) -> Ite
         raise Written(f"{what} is not kept, as a file it reads was changed: {change}")
 
 
-def stamp_of(pins: Iterable[Pin]) -> str:
+def stamp_of(pins: Iterable[Pin], inputs: Iterable[Artifact] = ()) -> str:
     """A digest that changes when a local file among `pins` is written to or replaced, whatever its
-    times say then; "" if there is none.
+    times say then, or when an input was built again with other data; "" if there is none.
     """
-    stamps = []
+    stamps = [f"{artifact.identity}\0{artifact.digest}\n" for artifact in inputs]
     for path in sorted(pin.path for pin in pins if not is_remote(pin.path)):
         with contextlib.suppress(OSError):
             found = Path(path).stat()

@@ -164,6 +164,14 @@ class Manifest:
             for key in ("digest", "stage_version", "parameters", "statistics")
         )
 
+    def read_the_same(self, other: Manifest) -> bool:
+        """Whether both were made of inputs that held the same data."""
+        mine, others = (
+            {role: [one.digest for one in given] for role, given in manifest.inputs.items()}
+            for manifest in (self, other)
+        )
+        return mine == others
+
     @property
     def statistics(self) -> dict[str, Any]:
         """What the stage measured."""

@@ -153,7 +153,11 @@ class Store:
         taken = committed.manifest.attempt if committed else None
         ids = (base if number == 1 else f"{base}-{number}" for number in itertools.count(1))
         attempts = (Attempt(home, id, stage.bitwise) for id in ids)
-        return next(a for a in attempts if a.id != taken and not (fresh and a.is_refused()))
+        if not fresh:
+            return next(attempts)
+        return next(
+            a for a in attempts if a.id != taken and not a.is_refused() and not a.was_finished()
+        )
 
     def commit(
         self, attempt: Attempt, stage: Stage, name: str, version: str, manifest: dict[str, JSON]
@@ -165,6 +169,8 @@ class Store:
         - bitwise stage, equal bytes: the older artifact stays and the attempt is dropped, unless
           files of the older one are gone or damaged: then the attempt takes its place;
         - bitwise stage, other bytes: `NotDeterministic`;
+        - bitwise stage whose inputs held other data then, as a numeric stage before it was built
+          again: the attempt takes the older one's place;
         - numeric stage: the attempt takes the older one's place (whose files stay until gc),
           because its records are new even where its data is not.
         """
@@ -176,7 +182,7 @@ class Store:
             home.create(MANIFEST, made.to_bytes())
         except FileExistsError:
             older = self.find(stage.name, name, version)
-            if older is not None and stage.bitwise:
+            if older is not None and stage.bitwise and older.manifest.read_the_same(made):
                 if older.digest != made.digest:
                     attempt.refuse()
                     raise NotDeterministic(rebuilt.explain(older, made)) from None

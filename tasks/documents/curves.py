@@ -40,7 +40,8 @@ class Curve(pydantic.BaseModel):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _parse(cls, value: Any) -> Any:
-        if not isinstance(value, dict) or "steps" in value:
+        # All is checked here, so that an error is of what the recipe states, not of `steps`.
+        if not isinstance(value, dict):
             return value
         if len(value) != 1 or not {*value} <= _FORMS.keys():
             raise ValueError(
@@ -48,33 +49,7 @@ class Curve(pydantic.BaseModel):
                 "`curve` (percentile -> factor or drop)"
             )
         ((form, stated),) = value.items()
-        return {"steps": _FORMS[form](stated)}
-
-    @pydantic.field_validator("steps")
-    @classmethod
-    def _possible(cls, steps: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
-        for percentile, factor in steps:
-            if not 0 <= percentile < 100:
-                raise ValueError(f"percentile {percentile:g} is not from 0 to below 100")
-            if not 0 <= factor <= MOST_REPEATS:
-                raise ValueError(
-                    f"factor {factor:g} is not from 0 (drop) to {MOST_REPEATS}; lower it"
-                )
-        ordered = sorted(steps)
-        starts = [percentile for percentile, _ in ordered]
-        if not starts or starts[0] != 0:
-            raise ValueError(
-                "the curve does not say what becomes of the lowest scores; add percentile 0, such "
-                "as {0: drop}"
-            )
-        if len({*starts}) < len(starts):
-            raise ValueError("the curve states a percentile twice; leave one of the two")
-        merged = [
-            step for at, step in enumerate(ordered) if at == 0 or step[1] != ordered[at - 1][1]
-        ]
-        if not any(factor for _, factor in merged):
-            raise ValueError("the curve drops everything; give some percentile a factor above 0")
-        return tuple((low + 0.0, factor + 0.0) for low, factor in merged)
+        return {"steps": _possible(_FORMS[form](stated))}
 
     @pydantic.model_serializer
     def _dump(self) -> dict[str, dict[str, float]]:
@@ -117,8 +92,31 @@ class Curve(pydantic.BaseModel):
         return ", ".join(f"{low:g} {'drop' if not f else f'x{f:g}'}" for low, f in self.steps)
 
 
+def _possible(steps: list[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """The steps in order, those of equal factors joined."""
+    for percentile, factor in steps:
+        if not 0 <= percentile < 100:
+            raise ValueError(f"percentile {percentile:g} is not from 0 to below 100")
+        if not 0 <= factor <= MOST_REPEATS:
+            raise ValueError(f"factor {factor:g} is not from 0 (drop) to {MOST_REPEATS}")
+    ordered = sorted(steps)
+    starts = [percentile for percentile, _ in ordered]
+    if not starts or starts[0] != 0:
+        raise ValueError(
+            "the curve does not say what becomes of the lowest scores; add percentile 0, such "
+            "as {0: drop}"
+        )
+    if len({*starts}) < len(starts):
+        raise ValueError("the curve states a percentile twice; leave one of the two")
+    merged = [step for at, step in enumerate(ordered) if at == 0 or step[1] != ordered[at - 1][1]]
+    if not any(factor for _, factor in merged):
+        raise ValueError("the curve drops everything; give some percentile a factor above 0")
+    return tuple((low + 0.0, factor + 0.0) for low, factor in merged)
+
+
 def _top(share: Any) -> list[tuple[float, float]]:
-    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
+    number = isinstance(share, (int, float)) and not isinstance(share, bool)
+    if not number or not 0 < round(100 * share, 9) <= 100:
         raise ValueError(f"top is {share!r}; write a share of the documents, such as 0.3 for 30 %")
     return _upper(100 - round(100 * share, 9))
 

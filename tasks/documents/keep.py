@@ -175,9 +175,9 @@ class ScoreKeep(_Keep):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _parse(cls, value: Any) -> Any:
-        if not isinstance(value, str):
+        if isinstance(value, (dict, ScoreKeep)):
             return value
-        match = _SCORE.fullmatch(value)
+        match = _SCORE.fullmatch(value) if isinstance(value, str) else None
         if match is None:
             raise ValueError(
                 f"{value!r} is not a comparison; write one of >=, >, <=, < and a number, such as "
@@ -222,11 +222,11 @@ class ScoreKeep(_Keep):
 
 
 def _form(value: Any) -> str:
-    return "curve" if isinstance(value, (dict, Curve)) else "threshold"
+    return "Curve" if isinstance(value, (dict, Curve)) else "Threshold"
 
 
 ClassifierKeep = Annotated[
-    Annotated[ScoreKeep, pydantic.Tag("threshold")] | Annotated[Curve, pydantic.Tag("curve")],
+    Annotated[ScoreKeep, pydantic.Tag("Threshold")] | Annotated[Curve, pydantic.Tag("Curve")],
     pydantic.Discriminator(_form),
 ]
 """A threshold of the score, or factors by its percentile."""

@@ -19,10 +19,11 @@ from flows.recipe.file import RecipeError
 from flows.recipe.references import ArtifactReference
 from flows.running.walk import StepFailed, walk
 from infra.build import Order, build
+from infra.context import Context
 from infra.engine.base import Inline
-from infra.stage import FilePath, Parameters, Role, Stage
+from infra.stage import FilePath, Outcome, Parameters, Role, Stage, StageError
 from infra.store import Artifact, Store
-from tests.toy import READER, TOY, ToyParameters
+from tests.toy import READER, TOY, ToyParameters, _copy, read
 
 OTHER = ArtifactReference.parse("artifact:other/toy/a@latest")
 
@@ -306,3 +307,101 @@ def test_a_forced_step_is_built_although_its_inputs_hold_the_same(store: Store) 
     run(chain("A"), store, Selection(force=("reader/c",)))
     again = store.open("reader/c")
     assert again.version == before.version and again.manifest.finished >= before.manifest.finished
+
+
+def learned(folder: Path) -> Graph:
+    """a -> b (numeric: it holds what the file `drawn` says) -> c -> d."""
+    numeric = replace(READER, name="numeric", run=f"{__name__}:draw", bitwise=False)
+    by_content = replace(READER, name="content", inputs=(Role("up", many=True, content=True),))
+    graph = Graph()
+    a = graph.add(TOY, "a", ToyParameters(word=str(folder)))
+    b = graph.add(numeric, "b", ToyParameters(), up=a)
+    c = graph.add(READER, "c", ToyParameters(), up=b)
+    graph.add(by_content, "d", ToyParameters(), up=c)
+    return graph
+
+
+def draw(context: Context) -> Outcome:
+    folder = context.input("up").path("part-00000.txt").read_text().rpartition(" ")[0]
+    context.map(_copy, {"all": (Path(folder) / "drawn").read_bytes()})
+    return Outcome({})
+
+
+def found(store: Store) -> list[str]:
+    """What b, c and d hold."""
+    made = (store.open(step) for step in ("numeric/b", "reader/c", "content/d"))
+    return [artifact.path("all.txt").read_text() for artifact in made]
+
+
+def test_what_follows_a_forced_numeric_step_is_built_again_if_that_holds_other_data(
+    store: Store, tmp_path: Path
+) -> None:
+    drawn, force = tmp_path / "drawn", Selection(force=("numeric/b",))
+    drawn.write_text("first")
+    run(learned(tmp_path), store)
+    assert found(store) == ["first"] * 3
+    plan = make_plan(learned(tmp_path), resolve(learned(tmp_path)), store, "r", force)
+    assert states(plan) == {"a": "hit", "b": "run", "c": "run", "d": "run"}
+    assert (
+        plan.steps["reader/c"].why == "numeric/b is rebuilt, unless it turns out to hold the same"
+    )
+    before = store.open("reader/c").manifest.finished
+    run(learned(tmp_path), store, force)
+    assert store.open("reader/c").manifest.finished == before, "the same bytes change nothing"
+    drawn.write_text("second")
+    run(learned(tmp_path), store, force)
+    assert found(store) == ["second"] * 3
+    assert states(run(learned(tmp_path), store))["d"] == "hit"
+
+
+def test_what_was_read_of_a_step_that_was_built_again_alone_is_told_by_the_next_run(
+    store: Store, tmp_path: Path
+) -> None:
+    drawn, graph = tmp_path / "drawn", learned(tmp_path)
+    drawn.write_text("first")
+    run(graph, store)
+    drawn.write_text("second")
+    run(graph, store, Selection(only=("numeric/b",), force=("numeric/b",)))
+    assert found(store) == ["second", "first", "first"]
+    assert states(make_plan(graph, resolve(graph), store, "r", Selection(only=("toy/a",)))) == {
+        "a": "hit",
+        "b": "hit",
+        "c": "hit",
+        "d": "hit",
+    }
+    told = make_plan(graph, resolve(graph), store, "r").steps
+    assert told["reader/c"].why == "numeric/b was built again since and holds other data"
+    assert told["content/d"].why == "reader/c is rebuilt, unless it turns out to hold the same"
+    run(graph, store)
+    assert found(store) == ["second"] * 3
+    assert set(states(make_plan(graph, resolve(graph), store, "r")).values()) == {"hit"}
+
+
+def test_shards_made_of_what_a_numeric_step_held_before_are_made_again(
+    store: Store, tmp_path: Path
+) -> None:
+    drawn, graph = tmp_path / "drawn", learned(tmp_path)
+    drawn.write_text("first")
+    run(graph, store, Selection(until="numeric/b"))
+    reading = graph.nodes["reader/c"]
+    plan = make_plan(graph, resolve(graph), store, "r")
+    b = plan.steps["numeric/b"].artifact
+    order = Order(
+        reading.stage,
+        "c",
+        plan.steps["reader/c"].version or "",
+        ToyParameters(fail=(1,)),
+        {"up": (b,) if b else ()},
+        {},
+    )
+    broken = replace(order, stage=replace(reading.stage, run=f"{__name__}:read_and_break_off"))
+    with pytest.raises(StageError, match="of all things"):
+        build(broken, store, Inline())
+    drawn.write_text("second")
+    run(graph, store, Selection(force=("numeric/b",)))
+    assert found(store) == ["second"] * 3
+
+
+def read_and_break_off(context: Context) -> Outcome:
+    read(context)
+    raise StageError("of all things")
