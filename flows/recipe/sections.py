@@ -329,6 +329,11 @@ class SemanticSection(SemanticParameters, NeighboursParameters):
     """
 
     keep: ScoreKeep | None = None  # type: ignore[assignment]  # required where documents are dropped
+    without: tuple[Name, ...] = pydantic.Field(
+        default=(),
+        description="sources whose documents take no part, here and in dedup.history: code or "
+        "proofs, which many vectors cannot tell apart",
+    )
 
     @pydantic.model_validator(mode="after")
     def _finds_what_it_drops(self) -> Self:
@@ -444,8 +449,18 @@ class Recipe(Parameters):
         return tuple(
             name
             for name, source in self.sources.items()
-            if source.category or name in learned or by_vectors & source.classifiers.keys()
+            if (source.category and name not in self.apart())
+            or name in learned
+            or by_vectors & source.classifiers.keys()
         )
+
+    def near(self) -> tuple[str, ...]:
+        """The sources whose documents are compared by vectors, where the recipe does that."""
+        return tuple(name for name in self.compared() if self.semantic and name not in self.apart())
+
+    def apart(self) -> tuple[str, ...]:
+        """The sources whose documents are compared by their text alone."""
+        return self.semantic.without if self.semantic else ()
 
     def learned_from(self, classifier: str) -> tuple[str, ...]:
         """The sources whose documents a classifier learns from; none for one trained elsewhere."""

@@ -98,7 +98,7 @@ def link_exclusively(temporary: Path, path: Path) -> None:
     try:
         os.link(temporary, path)
     finally:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,19 +62,23 @@ class LocalDirectory(Directory):
 
     def create(self, name: str, data: bytes) -> None:
         """See `Directory`."""
-        staged = self.staging(name)
-        try:
-            staged.write_bytes(data)
-            self.publish(staged, name)
-        finally:
-            staged.unlink(missing_ok=True)
+
+        def write() -> None:
+            staged = self.staging(name)
+            try:
+                staged.write_bytes(data)
+                self.publish(staged, name)
+            finally:
+                staged.unlink(missing_ok=True)
+
+        _twice(write)
 
     def replace(self, name: str, data: bytes) -> None:
         """See `Directory`."""
         path = self.local_root / name
         _make_folder(path.parent)
         try:
-            replace_bytes(path, data)
+            _twice(lambda: replace_bytes(path, data))
         except (IsADirectoryError, NotADirectoryError) as error:
             raise Damaged(in_the_way(path, error)) from None
 
@@ -132,6 +136,16 @@ class LocalDirectory(Directory):
         """See `Directory`."""
         for staged in self.local_root.rglob(f".*{TEMPORARY_SUFFIX}"):
             staged.unlink(missing_ok=True)
+
+
+def _twice(write: Callable[[], None]) -> None:
+    """Write a file, and again where another process took its half-written one for one that a killed
+    process left (`tidy_own`).
+    """
+    try:
+        write()
+    except FileNotFoundError:
+        write()
 
 
 def _make_folder(path: Path) -> None:

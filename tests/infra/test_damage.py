@@ -17,9 +17,19 @@ from flows.planning.resolve import Digests
 from flows.running.record import mark_crashed
 from infra.context import Context
 from infra.engine.base import Inline
+from infra.io import files
 from infra.process import process_identity
 from infra.stage import GateError, Outcome, StageError
-from infra.store import Artifact, Damaged, NotDeterministic, Shard, Store, damage, operations
+from infra.store import (
+    Artifact,
+    Damaged,
+    NotDeterministic,
+    Shard,
+    Store,
+    backends,
+    damage,
+    operations,
+)
 from infra.store.attempt import Attempt
 from infra.store.lease import lease
 from tests.stage_harness import pin, run_stage
@@ -512,6 +522,29 @@ def test_a_commit_removes_what_ended_processes_left_half_written_beside_it(tmp_p
         file.touch()
     Attempt(made.home, "attempt-x", True).finish()
     assert not left.exists() and own.exists()
+
+
+def test_a_commit_beside_a_living_writer_costs_it_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = run_stage(TOY, ToyParameters(), tmp_path=tmp_path)
+    flush, tidied = files.flush_to_disk, []
+
+    def flush_while_another_commits(path: Path) -> None:
+        flush(path)
+        if path.name not in tidied:
+            tidied.append(path.name)
+            if len(tidied) % 2:  # each write is disturbed once
+                with monkeypatch.context() as other:
+                    other.setattr(os, "getpid", lambda: 1)
+                    made.home.tidy_own()
+
+    for module in (files, backends):
+        monkeypatch.setattr(module, "flush_to_disk", flush_while_another_commits)
+    made.home.create("new.json", b"1")
+    made.home.replace("new.json", b"2")
+    assert len(tidied) == 4
+    assert made.home.read("new.json") == b"2"
 
 
 def test_a_file_that_was_put_back_with_its_old_time_is_read_again(tmp_path: Path) -> None:

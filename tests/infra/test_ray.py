@@ -24,7 +24,9 @@ import pytest
 from infra.engine import EngineConfig, ShardFailed, start
 from infra.engine.base import Engine
 from infra.engine.config import Resources
+from infra.engine.ray_cluster.cluster import Cluster
 from infra.engine.ray_cluster.connection import ClusterUnusable, require_installed
+from infra.engine.ray_cluster.engine import Ray
 from infra.engine.ray_cluster.nodes import Probe, difference, fingerprint
 from infra.engine.ray_cluster.work import result_of, run
 from infra.engine.window import WINDOW_PER_WORKER
@@ -210,6 +212,63 @@ def test_a_killed_node_loses_nothing(
         )
     assert inline.digest == other.digest and len(killed.files()) == 6
     assert not list((tmp_path / "ray/store/runs/.probes").iterdir())
+
+
+def test_a_node_that_is_killed_as_a_run_joins_is_not_missed_and_one_that_joins_later_is_used(
+    nodes: RayNodes, address: EngineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes.start_second()  # the tests before this may have killed it
+    answer, killed = Cluster._answer, []
+
+    def killing(*given: object) -> object:
+        if not killed:
+            killed.append(nodes.kill_second())
+        return answer(*given)
+
+    monkeypatch.setattr(Cluster, "_answer", killing)
+    with start(address) as engine:
+        assert list(engine.map(_square, range(4))) == [0, 1, 4, 9]
+        assert killed[0] > 1 and len(_nodes_of(engine)) == 1
+        nodes.start_second()
+        give_up = time.monotonic() + 60
+        while len(_nodes_of(engine)) < 2 and time.monotonic() < give_up:
+            list(engine.map(time.sleep, [0.2] * 4))
+        assert len(_nodes_of(engine)) == 2
+
+
+def _nodes_of(engine: Engine) -> set[str]:
+    assert isinstance(engine, Ray)
+    return {worker.node for worker in engine._pool._workers if worker.ready}
+
+
+HEADLESS = """
+import sys, time
+from infra.engine import EngineConfig, start
+from infra.stage import StageError
+try:
+    with start(EngineConfig(kind="ray", address="ADDRESS", timeout_s=60)) as engine:
+        for number, _ in enumerate(engine.map(time.sleep, [0.2] * 1000)):
+            print(number, flush=True)
+except StageError as error:
+    print(error)
+"""
+
+
+@pytest.mark.duty  # a cluster of its own
+def test_a_lost_head_ends_a_run_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process of its own, which Ray would end after a minute."""
+    with RayNodes() as own:
+        own.known_to(monkeypatch)
+        words = [sys.executable, "-c", HEADLESS.replace("ADDRESS", own.address)]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as run:
+            assert run.stdout is not None
+            assert run.stdout.readline() == "0\n"
+            own.kill_head()
+            started = time.monotonic()
+            said = run.communicate(timeout=60)[0]
+    assert time.monotonic() - started < 30
+    assert "the head of the Ray cluster at" in said.splitlines()[-1]
+    assert "finished shards are kept: start the cluster, and run again" in said.splitlines()[-1]
 
 
 REFUSED = """

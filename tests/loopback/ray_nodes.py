@@ -120,7 +120,14 @@ class RayNodes:
 
     def kill_second(self) -> int:
         """`kill -9` of the second node's raylet, workers and agents; how many they were."""
-        found = self._processes("second")
+        return self._kill_node("second")
+
+    def kill_head(self) -> int:
+        """The same of the head's node, with the cluster's memory of itself."""
+        return self._kill_node("head")
+
+    def _kill_node(self, name: str) -> int:
+        found = self._processes(name)
         _kill(found)
         return len(found)
 

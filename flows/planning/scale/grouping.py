@@ -19,8 +19,9 @@ SMALLEST_BATCH, WANTED_BATCHES = 2**14, 16
 
 @dataclass(frozen=True)
 class Grouping:
-    """`memory`: bytes that `dedup.memory` must have at least. `opens`: how often the slice of one
-    partition or batch is looked up in one segment, in all workers together.
+    """`memory`: bytes that `dedup.memory` must have at least. `opens`: how often
+    segments are opened for a slice of a partition or batch (for where it is, then for itself), by
+    all workers together.
     """
 
     partitions: int
@@ -66,7 +67,7 @@ def grouping(
     per_document = 3 * (24 + 8 * prefer + 32) + 120 + 28 * bands
     size = max(1.0, min(max(SMALLEST_BATCH, meeting / WANTED_BATCHES), each / per_document))
     batches = max(1, round(meeting / size))
-    # keys by part and partition; candidates and fates by part and batch; groups by partition and
-    # batch, and once for the union
-    lookups = parts * partitions + 2 * parts * batches + partitions * (batches + 1)
-    return Grouping(partitions, batches, needed, lookups)
+    # keys by part and partition; candidates and fates by part and batch; groups of texts and groups
+    # of bands by partition and batch, and once for the union
+    opens = 2 * parts * partitions + 3 * parts * batches + 4 * partitions * (batches + 1)
+    return Grouping(partitions, batches, needed, opens)

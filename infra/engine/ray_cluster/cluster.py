@@ -80,21 +80,41 @@ class Cluster:
             self._check_nodes()
 
     def _check_nodes(self) -> None:
+        asked = [(node["NodeID"], self._asked(node["NodeID"])) for node in self.nodes()]
+        give_up = time.monotonic() + max(self._config.timeout_s, _CHECK_S)
+        for node, first in asked:
+            if (known := self._answer(node, first, give_up)) is not None:
+                self.check(known)
+
+    def _asked(self, node: str) -> tuple[Any, Any]:
+        """A worker on a node, and Ray's reference to who it is."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        asked = []
-        for node in self.nodes():
-            here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            actor = self._new_actor(scheduling_strategy=here, num_cpus=0)
-            asked.append((actor, self.introduced(actor)))
-        give_up = time.monotonic() + max(self._config.timeout_s, _CHECK_S)
-        for actor, reference in asked:
+        here = NodeAffinitySchedulingStrategy(node, soft=False)
+        actor = self._new_actor(scheduling_strategy=here, num_cpus=0)
+        return actor, self.introduced(actor)
+
+    def _answer(
+        self, node: str, asked: tuple[Any, Any], give_up: float
+    ) -> Mapping[str, Any] | None:
+        """Who the worker on a node is; None if the node is lost meanwhile. One that dies is asked
+        for again, as workers are lost in a cluster, and then refused.
+        """
+        for last in (False, True):
+            actor, reference = asked
             try:
                 known = self.ray.get(reference, timeout=max(give_up - time.monotonic(), 1))
             except self.ray.exceptions.RayError as error:
-                raise ClusterUnusable(no_start(error, self.address)) from None
-            self.check(known)
-            self.ray.kill(actor)
+                time.sleep(_NODES_S)  # Ray may know of a worker's end before its node's
+                if all(one["NodeID"] != node for one in self.nodes()):
+                    return None
+                if last or isinstance(error, self.ray.exceptions.GetTimeoutError):
+                    raise ClusterUnusable(no_start(error, self.address)) from None
+                asked = self._asked(node)
+            else:
+                self.ray.kill(actor)
+                return dict(known)
+        raise AssertionError("a worker is asked for twice at most")
 
     def nodes(self) -> list[dict[str, Any]]:
         """The nodes that take work, as Ray knew them a moment ago."""

@@ -28,7 +28,7 @@ from infra.engine.ray_cluster.connection import ClusterUnusable
 from infra.engine.ray_cluster.jobs import Job, Member, Unsettled
 from infra.engine.ray_cluster.nodes import Probe
 from infra.engine.ray_cluster.room import could_hold, fits, fitting
-from infra.engine.ray_cluster.words import death, no_start, not_placed, too_large
+from infra.engine.ray_cluster.words import death, lost_its_node, no_start, not_placed, too_large
 from infra.engine.ray_cluster.work import result_of
 from infra.stage import StageError
 
@@ -182,7 +182,7 @@ class Pool:
         except Exception as error:
             self._workers.remove(worker)
             self.cluster.kill(worker)
-            failed = self._failed_starts.get(worker.size, 0) + 1
+            failed = self._failed_starts.get(worker.size, 0) + (not lost_its_node(error))
             self._failed_starts[worker.size] = failed
             if failed >= _STARTS:
                 raise ClusterUnusable(no_start(error, self.cluster.address)) from None

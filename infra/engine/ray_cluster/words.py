@@ -27,12 +27,17 @@ def not_placed(address: str, stage: str, size: Resources, waited_s: float) -> st
     )
 
 
+def lost_its_node(error: Exception) -> bool:
+    """Whether Ray says that a worker died with its node."""
+    text = str(error)
+    return "node" in text and ("died" in text or "dead" in text or "unreachable" in text)
+
+
 def death(error: Exception) -> str:
     """How a worker died, from what Ray says of it."""
-    text = " ".join(str(error).split())
-    if "node" in text and ("died" in text or "dead" in text or "unreachable" in text):
+    if lost_its_node(error):
         cause = "its node was lost"
-    elif "memory" in text.lower():
+    elif "memory" in str(error).lower():
         cause = "out of memory"
     else:
         cause = "out of memory, a crash in a native library, or its node was lost"

@@ -74,7 +74,7 @@ def search(recipe: str, name: str, *, run: bool) -> dict[str, Any]:
     """What a search found (`fit.json`), and what it took."""
     words = ["--until", f"mixture/{name}"]
     done = puna(["run" if run else "plan", str(HERE / recipe), *words])
-    [row] = [row for row in done["stages"] if row["stage"] == "mixture"]
+    [row] = [r for r in done["stages"] if (r["stage"], r["name"]) == ("mixture", name)]
     if row["result"] not in ("hit", "built"):
         sys.exit(f"mixture/{name} has not been made; run this without --no-run")
     [place] = (BUILD / "artifacts" / "mixture" / name).glob(f"{row['version']}/attempt-*/data")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +17,7 @@ from flows.planning.scale.sizes import Size
 from flows.planning.scale.walls import DISK, FILES, ONE, PROCESSOR, REQUESTS, SOURCE, Timed, wall
 from flows.planning.scale.works import DATA_STAGES, Funnel, Work, works
 from flows.recipe.file import RecipeError
+from infra.store import exchange
 from tasks.cut.stage import STAGE as CUT
 from tasks.cut.stage import CutParameters, SourceCut
 from tasks.dedup.stage import STAGE as DEDUP
@@ -26,6 +30,8 @@ from tasks.select.stage import STAGE as SELECT
 from tasks.select.stage import SelectParameters
 from tasks.signatures.stage import STAGE as SIGNATURES
 from tasks.signatures.stage import SignaturesParameters
+from tests.benchmarks.signature_corpus import CorpusParameters, SigningParameters, stages
+from tests.stage_harness import run_stage
 
 NETWORK = Network(https_mb_s=10, https_request_s=0.1, s3_mb_s=100, s3_request_s=0.02)
 
@@ -239,6 +245,38 @@ def test_deduplication_is_divided_as_the_stage_divides_it(documents: int, worker
         with pytest.raises(StageError, match=r"set dedup\.memory"):
             Layout.of(parts, DedupParameters(memory=int(needed * 0.99)), workers, exchange)
     assert bytes_per_document(14, 1) == 3 * (24 + 8 + 32) + 120 + 28 * 14
+
+
+def test_files_are_opened_as_often_as_predicted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[tuple[Path, str]] = []
+    pieces = exchange._pieces
+
+    def counted(folder: Path, wanted: Iterable[exchange.Piece]) -> Iterator[Any]:
+        taken = list(wanted)
+        opened.extend((folder, name) for name, _ in itertools.groupby(taken, lambda one: one[0]))
+        return pieces(folder, taken)
+
+    monkeypatch.setattr(exchange, "_pieces", counted)
+    ingest, signatures, cut = stages()
+    documents, memory = 20_000, 10**7
+    given = {
+        role: run_stage(stage, parameters(documents=documents), {}, name, tmp_path=tmp_path)
+        for role, stage, parameters, name in (
+            ("documents", ingest, CorpusParameters, "web"),
+            ("signatures", signatures, SigningParameters, "web"),
+            ("cut", cut, CorpusParameters, "main"),
+        )
+    }
+    deduplicating = DedupParameters(prefer=("length",), memory=memory)
+    made = run_stage(DEDUP, deduplicating, given, tmp_path=tmp_path)
+    parts = len(given["documents"].files())
+    meeting = made.statistics["candidate_documents"]
+    found = grouping(documents, parts, meeting, memory, 1, 14, 8, 1)
+    assert found.partitions > 1
+    ends = len(set(opened))  # a process opens each once more, for where its edges are
+    assert len(opened) - ends == pytest.approx(found.opens, rel=0.15)
 
 
 def test_every_data_stage_has_a_cost_with_where_it_was_measured() -> None:
