@@ -65,7 +65,7 @@ class Store:
                     "artifacts"
                 )
         else:
-            root.is_store()  # or it says why that cannot be told
+            root.impatient().is_store()  # or it says why that cannot be told: somebody waits
         return cls(root)
 
     def make(self) -> None:
