@@ -7,14 +7,9 @@ from collections.abc import Collection, Sequence
 from flows.planning.classifiers import add_classifiers, add_scores
 from flows.planning.looping.continuing import Past
 from flows.planning.roles import MAIN, Wiring, narrowed
+from flows.recipe.duplicates import DedupSection, SemanticSection
 from flows.recipe.references import ArtifactReference, is_artifact
-from flows.recipe.sections import (
-    DecontaminateSection,
-    DedupSection,
-    Recipe,
-    SemanticSection,
-    Source,
-)
+from flows.recipe.sections import DecontaminateSection, Recipe, Source
 from infra.stage import Parameters, Stage
 from tasks.classifier.stage import STAGE as CLASSIFIER
 from tasks.cut.stage import STAGE as CUT

@@ -15,15 +15,8 @@ from tasks.mixture import draws
 from tasks.mixture.stage import LawChoice, ShareLimits, Weight
 from tasks.model.stage import Create
 from tasks.training.recipe.durations import Duration
-from tasks.training.recipe.sections import (
-    Batch,
-    FromMixture,
-    MaxEpochs,
-    Mixture,
-    Optimizer,
-    ScheduleSection,
-    TimesNatural,
-)
+from tasks.training.recipe.mixtures import FromMixture, Mixture, TimesNatural
+from tasks.training.recipe.sections import Batch, MaxEpochs, Optimizer, ScheduleSection
 
 Positive = Annotated[float, pydantic.Field(gt=0)]
 

@@ -10,7 +10,8 @@ from tasks.documents.curves import Curve
 from tasks.documents.keep import ScoreKeep
 
 if TYPE_CHECKING:
-    from flows.recipe.sections import ClassifierSection, Recipe, Source
+    from flows.recipe.quality import ClassifierSection
+    from flows.recipe.sections import Recipe, Source
 
 
 def check_classifiers(recipe: Recipe) -> Iterator[str]:

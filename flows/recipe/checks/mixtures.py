@@ -11,7 +11,7 @@ from flows.recipe.proxies import proxies_of
 from flows.recipe.references import ArtifactReference, is_artifact
 from tasks.mixture.needs import too_few
 from tasks.training.planning.lengths import fixed_tokens
-from tasks.training.recipe.sections import FromMixture, mixture_name
+from tasks.training.recipe.mixtures import FromMixture, mixture_name
 
 if TYPE_CHECKING:
     from flows.recipe.mixing import MixtureSection

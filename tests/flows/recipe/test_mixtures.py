@@ -12,7 +12,7 @@ from flows.planning.request import RunRequest
 from flows.recipe.file import RecipeError
 from flows.recipe.proxy_shapes import model_shape, shape_of_size
 from flows.recipe.read import read_recipe
-from tasks.training.recipe.sections import TimesNatural
+from tasks.training.recipe.mixtures import TimesNatural
 
 RECIPE = """\
 name: r
