@@ -222,9 +222,12 @@ def test_places_that_are_no_store(store: Store, s3: LoopbackS3, access: Access) 
     s3.put("puna", f"login/{MARKER}", b"<html>Please log in</html>")
     with pytest.raises(StoreUnusable, match=r"no marker of a store .*<html>.* AWS_ENDPOINT_URL"):
         Store.at("s3://puna/login", access)
-    for url in ("s3://", "s3://puna/a//b", "s3://puna/../a", "s3://puna/a*"):
+    for url in ("s3://", "s3://puna/a//b", "s3://puna/../a", "s3://puna/a*", "s3://puna/a\nb"):
         with pytest.raises(StoreUnusable, match="is not a valid store"):
             Store.at(url, access)
+    with pytest.raises(StoreUnusable, match="come from the environment") as refused:
+        Store.at("s3://key:opensesame@puna/store", access)
+    assert "opensesame" not in str(refused.value)
 
 
 def test_without_s3fs_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
