@@ -199,9 +199,9 @@ def _scalar(node: yaml.Node, file: str) -> Any:
         return str(node.value)
     try:
         value = yaml.SafeLoader("").construct_object(node)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, KeyError) as error:  # `!!bool maybe` is a KeyError
         raise RecipeError(
-            [f"{Place(file, node.start_mark.line + 1)}: {node.value!r}: {error}"]
+            [f"{Place(file, node.start_mark.line + 1)}: {node.value[:60]!r}: {error}"]
         ) from None
     if isinstance(value, str):
         return _expand(value, Place(file, node.start_mark.line + 1))

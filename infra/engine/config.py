@@ -13,6 +13,13 @@ from infra.quantities import Bytes
 _ADDRESS = re.compile(
     r"auto|none|(?:ray://)?[^\s/:]+:[0-9]{1,5}|(?:ray://)?\[[0-9A-Fa-f:]+\]:[0-9]{1,5}"
 )
+_LAST_PORT = 65_535
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is `auto`, `none`, `host:port` or `ray://host:port`."""
+    port = text.rpartition(":")[2]
+    return bool(_ADDRESS.fullmatch(text)) and (not port.isdigit() or 0 < int(port) <= _LAST_PORT)
 
 
 class Resources(pydantic.BaseModel):
@@ -84,7 +91,7 @@ class EngineConfig(pydantic.BaseModel):
     @pydantic.field_validator("address")
     @classmethod
     def _is_an_address(cls, address: str) -> str:
-        if not _ADDRESS.fullmatch(address):
+        if not is_address(address):
             raise ValueError(
                 f"{address!r} is no address of a Ray cluster; write none, auto, host:port or "
                 "ray://host:port"

@@ -31,17 +31,24 @@ PASSING_CODES = {
 
 ADVICE = {
     "ExpiredToken": "the session token (AWS_SESSION_TOKEN) has expired; log in again",
+    "ExpiredTokenException": "the session token (AWS_SESSION_TOKEN) has expired; log in again",
     "TokenRefreshRequired": "the session token (AWS_SESSION_TOKEN) has expired; log in again",
     "InvalidToken": "the session token is not valid; set AWS_SESSION_TOKEN, or remove it",
     "InvalidAccessKeyId": "there is no such access key; check AWS_ACCESS_KEY_ID, or AWS_PROFILE",
     "SignatureDoesNotMatch": "the secret key is not that of the access key; check "
     "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
     "RequestTimeTooSkewed": "the clock of this machine is wrong; set it",
+    "RequestExpired": "the clock of this machine is wrong; set it",
     "InvalidObjectState": "the object is archived; restore it first (aws s3api restore-object)",
 }
 """Codes of S3 that say more than that something is refused -> what to do."""
 
-_ELSEWHERE = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IncorrectEndpoint")
+_ELSEWHERE = (
+    "PermanentRedirect",
+    "AuthorizationHeaderMalformed",
+    "IncorrectEndpoint",
+    "IllegalLocationConstraintException",
+)
 
 ERROR_BYTES = 16 << 10
 

@@ -17,19 +17,29 @@ from typing import Any, TypeVar
 
 from infra.remote.access import Access
 from infra.remote.answers import ADVICE, PASSING_CODES, another_region
-from infra.remote.errors import Denied, NoSuchBucket, NoSuchObject, RemoteError, Transient
+from infra.remote.errors import (
+    Denied,
+    NoSuchBucket,
+    NoSuchObject,
+    RemoteError,
+    Transient,
+    Unreachable,
+)
 from infra.remote.retry import persist
 from infra.stage import StageError
 
 T = TypeVar("T")
 
-_WITH_CREDENTIALS = "the credentials of the environment do not allow it; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, of an account that may read it"  # noqa: E501
+_WITH_CREDENTIALS = "the credentials of the environment do not allow it; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, of an account that may"  # noqa: E501
 _PAYER = "a bucket whose reader pays (requester pays) needs AWS_REQUEST_PAYER=requester"
-_ANONYMOUS = "no credentials are set; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, of an account that may read it"  # noqa: E501
+_ANONYMOUS = "no credentials are set; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, of an account that may"  # noqa: E501
 _TORN = {"IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch"}
 """Codes of S3 for a write that did not come as it was sent."""
 
+_LOGIN = "log in again (aws sso login), or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"  # noqa: E501
+_ADDRESS = "check AWS_ENDPOINT_URL (http:// or https://) and the other AWS_* settings; AWS_CA_BUNDLE names the certificates of your own authority"  # noqa: E501
 _PASSING_STATUS = (408, 425, 429)
+_REFUSING_STATUS = (0, 401, 402, 403)
 _FOREVER = (errno.EINVAL, errno.ENOSYS, errno.EPERM)
 """Errors of the operating system, as s3fs names answers, that no further try mends."""
 
@@ -140,6 +150,8 @@ def asked(
         except FileExistsError:  # of `ask` itself: a new object was not new
             raise
         except FileNotFoundError as error:
+            if _of_credentials(error):  # a file that holds them, and no object
+                raise _in_words(error, reference, refused) from error
             code, _ = code_of(error)
             if code in ("NoSuchKey", "404"):
                 raise NoSuchObject(f"{reference}: no such object") from None
@@ -157,15 +169,22 @@ def asked(
 def _in_words(error: Exception, reference: str, refused: tuple[str, str]) -> Exception:
     """What an error of s3fs, botocore or aiohttp means: `Transient` where it may pass."""
     code, region = code_of(error)
+    said = f"{type(error).__name__}: {error}".rstrip(": ")
+    if _of_credentials(error):
+        return Denied(
+            f"{reference}: the credentials of the environment cannot be had ({said}); {_LOGIN}"
+        )
     if elsewhere := another_region(code, region):
         return RemoteError(f"{reference}: refused ({code}); {elsewhere}")
     if code in ADVICE:
         return Denied(f"{reference}: refused ({code}: {error}); {ADVICE[code]}")
-    if isinstance(error, PermissionError):
-        return Denied(f"{reference}: {refused[0]} ({error}); {hint()}{refused[1]}")
+    if isinstance(error, PermissionError) and status_of(error) in _REFUSING_STATUS:
+        stated = f"{code}: {error}" if code else error
+        return Denied(f"{reference}: {refused[0]} ({stated}); {hint()}{refused[1]}")
+    if (inner := _of_this_machine(error)) is not None:
+        return Unreachable(f"{reference}: no server is asked ({inner}); {_ADDRESS}")
     if code in PASSING_CODES | _TORN or _passes(error):
         return Transient(str(error) or type(error).__name__)
-    said = f"{type(error).__name__}: {error}".rstrip(": ")
     return RemoteError(
         f"{reference}: {said}; check bucket, key, and the AWS_* settings of the environment"
     )
@@ -198,6 +217,34 @@ def _answer(error: BaseException) -> dict[str, Any]:
         inner = inner.__cause__ or inner.__context__
     answer = getattr(inner, "response", None)
     return answer if isinstance(answer, dict) else {}
+
+
+def _of_credentials(error: BaseException) -> bool:
+    """Whether an error comes from where credentials are looked for: a profile, a login that is
+    over, a file or a program that is gone.
+    """
+    name = type(error).__name__
+    if name in ("ProfileNotFound", "ConfigParseError", "NoCredentialsError"):
+        return True
+    place = error.__traceback__
+    while place is not None:
+        if place.tb_frame.f_globals.get("__name__", "").endswith("botocore.credentials"):
+            return True
+        place = place.tb_next
+    return False
+
+
+def _of_this_machine(error: Exception) -> BaseException | None:
+    """What keeps a request from being sent, whatever the server does: a header or a file of
+    certificates that cannot be, a certificate that is not trusted, TLS with a server without it.
+    """
+    inner = getattr(error, "kwargs", {}).get("error")
+    if not isinstance(inner, BaseException):
+        return None
+    final = isinstance(inner, ValueError | FileNotFoundError) or any(
+        sign in str(inner) for sign in ("WRONG_VERSION_NUMBER", "CERTIFICATE_VERIFY_FAILED")
+    )
+    return inner if final else None
 
 
 def _passes(error: Exception) -> bool:

@@ -16,10 +16,13 @@ def check_address(url: str) -> None:
     if not url.startswith("s3://"):
         return
     bucket, *parts = url.removeprefix("s3://").rstrip("/").split("/")
+    if "@" in bucket:
+        raise ValueError("credentials come from the environment (AWS_*), not from the address")
     if not _BUCKET.fullmatch(bucket):
         raise ValueError(f"{bucket!r} is no name of a bucket")
     for part in parts:
-        if part in ("", ".", "..") or any(sign in part for sign in "*?[]#\\"):
+        odd = any(sign in part for sign in "*?[]#\\") or not part.isprintable()
+        if part in ("", ".", "..") or odd:
             raise ValueError(f"{part!r} cannot be a part of its prefix")
 
 

@@ -28,9 +28,11 @@ _MOST_FOREIGN = 20_000
 
 
 def is_there(root: S3Directory) -> bool:
-    """Whether a store has been made there; one request. Raises `NoBucket`, `Denied` ..."""
+    """Whether a store has been made there; one request. Raises `NoBucket`, `Denied` ..., and
+    `StoreUnusable` where something else has the marker's name.
+    """
     try:
-        s3_objects.read(f"{root.url}/{NAME}", root.access)
+        content = s3_objects.read(f"{root.url}/{NAME}", root.access)
     except NoSuchBucket:
         bucket = root.url.removeprefix("s3://").partition("/")[0]
         where = root.access.endpoint or "Amazon S3"
@@ -40,7 +42,15 @@ def is_there(root: S3Directory) -> bool:
         ) from None
     except NoSuchObject:
         return False
-    return True
+    with contextlib.suppress(ValueError):
+        said = json.loads(content)
+        if isinstance(said, dict) and said.get("store") == "puna":
+            return True
+    raise StoreUnusable(
+        f"{root.url}/{NAME} is no marker of a store (it begins {content[:30]!r}); check that "
+        f"AWS_ENDPOINT_URL ({root.access.endpoint or 'Amazon S3'}) is the address of an S3, or "
+        "name another prefix"
+    )
 
 
 def make(root: S3Directory) -> None:
@@ -100,12 +110,14 @@ def _refuse_nested(root: S3Directory) -> None:
     parts = path.split("/") if path else []
     for depth in range(len(parts)):
         above = "/".join([f"s3://{bucket}", *parts[:depth]])
-        with contextlib.suppress(RemoteError):  # what is above may not be ours to read
-            if is_there(replace(root, url=above)):
-                raise StoreUnusable(
-                    f"{root.url} is inside the store {above}, whose clean-up would delete it; "
-                    "name a prefix beside it"
-                )
+        there = False
+        with contextlib.suppress(RemoteError, StoreUnusable):  # what is above may not be ours
+            there = is_there(replace(root, url=above))
+        if there:
+            raise StoreUnusable(
+                f"{root.url} is inside the store {above}, whose clean-up would delete it; "
+                "name a prefix beside it"
+            )
     names = s3_objects.listed(f"{root.url}/", root.access, most=_MOST_FOREIGN).sizes
     inside = [name for name in names if name.endswith(f"/{NAME}")]
     if inside:

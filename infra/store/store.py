@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.remote.access import Access
+from infra.remote.locations import shown
 from infra.stage import JSON, Stage, StageError
 from infra.store import rebuilt, records
 from infra.store.addresses import at_store_endpoint, check_address
@@ -55,7 +56,8 @@ class Store:
             local = root.local_root
         except (ValueError, ImportError, RuntimeError) as error:
             raise StoreUnusable(
-                f"{url} is not a valid store ({error}); name a folder, such as artifacts"
+                f"{shown(url)} is not a valid store ({error}); name a folder, such as artifacts, "
+                "or s3://bucket/prefix"
             ) from None
         if local is not None:
             nearest = next(place for place in (local, *local.parents) if place.exists())
@@ -65,7 +67,7 @@ class Store:
                     "artifacts"
                 )
         else:
-            root.is_store()  # or it says why that cannot be told
+            root.impatient().is_store()  # or it says why that cannot be told: somebody waits
         return cls(root)
 
     def make(self) -> None:

@@ -25,8 +25,9 @@ from infra.engine import EngineConfig, ShardFailed, start
 from infra.engine.base import Engine
 from infra.engine.config import Resources
 from infra.engine.ray_cluster.cluster import Cluster
-from infra.engine.ray_cluster.connection import ClusterUnusable, require_installed
+from infra.engine.ray_cluster.connection import require_installed
 from infra.engine.ray_cluster.engine import Ray
+from infra.engine.ray_cluster.entry import ClusterUnusable
 from infra.engine.ray_cluster.nodes import Probe, difference, fingerprint
 from infra.engine.ray_cluster.work import result_of, run
 from infra.engine.window import WINDOW_PER_WORKER
@@ -325,6 +326,9 @@ def test_an_address_is_checked_when_the_recipe_is_read() -> None:
         assert EngineConfig(kind="ray", address=address).address == address
     with pytest.raises(ValueError, match=r"'http://host' is no address of a Ray cluster; write"):
         EngineConfig(kind="ray", address="http://host")
+    for port in (0, 65_536, 99_999):  # a connection would go to that port, less 65,536
+        with pytest.raises(ValueError, match=f"'head:{port}' is no address of a Ray cluster"):
+            EngineConfig(kind="ray", address=f"head:{port}")
     with pytest.raises(ValueError, match=r"engine.resources is for engine.kind: ray"):
         EngineConfig(resources={"langid": Resources(cpus=2)})
 
@@ -347,6 +351,68 @@ def test_an_address_that_does_not_answer_is_refused_within_its_time(
             ClusterUnusable, match=r"no Ray cluster answers at 127.0.0.1:9 within 1 s \(.*refused"
         ),
         start(config),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "a..b", "x" * 80])
+def test_a_name_of_no_machine_is_refused_at_once(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "ab" * 16)
+    started = time.monotonic()
+    with (
+        pytest.raises(ClusterUnusable, match=rf"at {host}:9: there is no machine of that name \("),
+        start(EngineConfig(kind="ray", address=f"{host}:9", timeout_s=60)),
+    ):
+        pass
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize("stated", ["head", "http://127.0.0.1:8265", "ray://head", "local", "h:0"])
+def test_an_address_of_the_environment_is_checked_as_the_recipes_is(
+    stated: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "ab" * 16)
+    monkeypatch.setenv("RAY_ADDRESS", stated)
+    with (
+        pytest.raises(ClusterUnusable, match=rf"RAY_ADDRESS is '{stated}', which is no address"),
+        start(EngineConfig(kind="ray", address="auto", timeout_s=1)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, r"cannot be read from .*token \(No such file"),
+        (b"", "token holds no token"),
+        (b" \n", "token holds no token"),
+        (b"\xff\xfe\0\n", "token holds no token"),  # Ray would end this process
+        (b"two\nlines", "token holds no token"),
+        (b"x" * 70_000, "token holds no token"),
+    ],
+)
+def test_a_file_without_a_token_is_named(
+    content: bytes | None, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(file))
+    with (
+        pytest.raises(ClusterUnusable, match=said),
+        start(EngineConfig(kind="ray", address="127.0.0.1:9", timeout_s=1)),
+    ):
+        pass
+
+
+def test_a_mode_that_ray_does_not_have_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "tokn")
+    with (
+        pytest.raises(ClusterUnusable, match="RAY_AUTH_MODE is 'tokn'; set it to one of token,"),
+        start(EngineConfig(kind="ray", address="127.0.0.1:9", timeout_s=1)),
     ):
         pass
 

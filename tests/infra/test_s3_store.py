@@ -21,7 +21,7 @@ from infra.engine.base import Inline
 from infra.io.files import sha256_file
 from infra.remote import holding
 from infra.remote.access import Access
-from infra.remote.errors import Denied
+from infra.remote.errors import Denied, Unreachable
 from infra.stage import StageError
 from infra.store import Artifact, Damaged, Store, copying, operations
 from infra.store.directory import NoBucket, NotExclusive, StoreUnusable
@@ -219,9 +219,15 @@ def test_places_that_are_no_store(store: Store, s3: LoopbackS3, access: Access) 
     with pytest.raises(StoreUnusable, match="contains the store s3://puna/around/it"):
         Store.at("s3://puna/around", access).make()
     Store.at("s3://puna/around/other", access).make()
-    for url in ("s3://", "s3://puna/a//b", "s3://puna/../a", "s3://puna/a*"):
+    s3.put("puna", f"login/{MARKER}", b"<html>Please log in</html>")
+    with pytest.raises(StoreUnusable, match=r"no marker of a store .*<html>.* AWS_ENDPOINT_URL"):
+        Store.at("s3://puna/login", access)
+    for url in ("s3://", "s3://puna/a//b", "s3://puna/../a", "s3://puna/a*", "s3://puna/a\nb"):
         with pytest.raises(StoreUnusable, match="is not a valid store"):
             Store.at(url, access)
+    with pytest.raises(StoreUnusable, match="come from the environment") as refused:
+        Store.at("s3://key:opensesame@puna/store", access)
+    assert "opensesame" not in str(refused.value)
 
 
 def test_without_s3fs_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,6 +241,15 @@ def proxy(s3: LoopbackS3, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     with before(s3.endpoint) as found:
         monkeypatch.setenv("AWS_ENDPOINT_URL", found.address)
         yield found
+
+
+def test_whoever_opens_a_store_is_not_kept_waiting(
+    proxy: Proxy, access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.store.s3_directory._IMPATIENT_S", 0.2)
+    proxy.choose = lambda method, path: Answer("reset")
+    with pytest.raises(Unreachable, match="gave up after"):
+        Store.at("s3://puna/away", dataclasses.replace(access, retry_limit_s=600))
 
 
 def test_a_server_that_overwrites_is_refused(proxy: Proxy, access: Access, tmp_path: Path) -> None:

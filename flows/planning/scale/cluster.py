@@ -19,8 +19,9 @@ OPTION = "--scale"
 MOST_BYTES = 64_000
 """Of a cluster's file, whose keys fill a page."""
 
-Amount = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
-Price = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
+Amount = Annotated[float, pydantic.Field(ge=1e-6, le=1e12, allow_inf_nan=False)]
+"""Bounds within which no prediction becomes infinite."""
+Price = Annotated[float, pydantic.Field(ge=0, le=1e12, allow_inf_nan=False)]
 
 
 class Cluster(pydantic.BaseModel):
@@ -130,8 +131,7 @@ def read_cluster(given: str) -> Cluster:
     known = shipped()
     if text in known:
         return cluster_of({"name": text, **known[text]}, f"{OPTION} {text}")
-    file = Path(text).expanduser()
-    if file.is_file():
+    if (file := _file(text)) is not None:
         if (size := file.stat().st_size) > MOST_BYTES:
             raise RecipeError([f"{file}: has {size:,} bytes, a cluster at most {MOST_BYTES:,}"])
         try:
@@ -147,13 +147,21 @@ def read_cluster(given: str) -> Cluster:
     )
 
 
+def _file(text: str) -> Path | None:
+    try:
+        file = Path(text).expanduser()
+        return file if file.is_file() else None
+    except (OSError, RuntimeError):  # too long a name, or the home of nobody
+        return None
+
+
 def cluster_of(data: Any, place: str) -> Cluster:
     """A cluster from plain data. Raises `RecipeError`, with one sentence for all its keys."""
     if not isinstance(data, Mapping):
         raise RecipeError([f"{place}: is no map of keys such as nodes, cores and memory"])
     data, known = dict(data), shipped()
     if (base := data.pop("extends", None)) is not None:
-        if base not in known:
+        if not isinstance(base, str) or base not in known:
             hint = nearest(str(base), list(known))
             raise RecipeError(
                 [f"{place}: extends: {base!r} is no cluster{hint}; there are {', '.join(known)}"]
@@ -194,6 +202,6 @@ def _problems(error: pydantic.ValidationError) -> str:
 def _parsed(text: str, place: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # 2024-13-45, a huge number
         first = str(error).splitlines()[0]
         raise RecipeError([f"{place}: is not YAML: {first}"]) from None

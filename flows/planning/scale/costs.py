@@ -135,7 +135,10 @@ class Costs(pydantic.BaseModel):
             except pydantic.ValidationError as error:
                 detail = error.errors()[0]
                 raise RecipeError(
-                    [f"costs.{name}.{'.'.join(map(str, detail['loc']))}: {detail['msg']}"]
+                    [
+                        f"costs.{name}.{'.'.join(map(str, detail['loc']))} is "
+                        f"{detail['input']!r}: {detail['msg']}"
+                    ]
                 ) from None
         return self.model_copy(update={"stages": stages})
 

@@ -13,7 +13,8 @@ from typing import Any
 from infra.engine.config import EngineConfig, Resources
 from infra.engine.launch import BOOTSTRAP
 from infra.engine.ray_cluster.actor import Worker
-from infra.engine.ray_cluster.connection import ClusterUnusable, Connection
+from infra.engine.ray_cluster.connection import Connection
+from infra.engine.ray_cluster.entry import ClusterUnusable
 from infra.engine.ray_cluster.jobs import Member
 from infra.engine.ray_cluster.nodes import Probe, difference, fingerprint
 from infra.engine.ray_cluster.words import no_start

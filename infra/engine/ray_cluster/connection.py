@@ -15,7 +15,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import sys
 import tempfile
 import threading
@@ -27,22 +26,22 @@ from typing import Any
 from infra.engine.config import EngineConfig
 from infra.engine.group import ProcessGroup
 from infra.engine.launch import module_command, safe_environment
-from infra.stage import StageError
+from infra.engine.ray_cluster.entry import (
+    ClusterUnusable,
+    found_address,
+    require_answer,
+    require_token,
+)
 
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # CUDA_VISIBLE_DEVICES stays as it is
 }
-_ONE_TOKEN = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _START_S = 120.0
 """How long a cluster of this machine may take to start; 5 s where nothing else runs."""
 
 _GRACE_S = 20.0
 _SHUTDOWN_S = 10.0
-
-
-class ClusterUnusable(StageError):
-    """A Ray cluster cannot be used. The message says which, why, and what to do."""
 
 
 class Connection:
@@ -106,27 +105,13 @@ class Connection:
         )
 
     def _existing(self) -> str:
-        if os.environ.get("RAY_AUTH_MODE", "token").lower() == "token":
-            home = Path.home() / ".ray" / "auth_token"
-            if not any(os.environ.get(name) for name in _ONE_TOKEN) and not home.is_file():
-                raise ClusterUnusable(
-                    f"there is no token for the Ray cluster {self.address}: set "
-                    "RAY_AUTH_TOKEN_PATH to a file with the cluster's, or RAY_AUTH_MODE=disabled "
-                    "if it takes anybody's work"
-                )
+        if require_token(self.address):
             self._set({"RAY_AUTH_MODE": "token"})
-        address = self.address
-        if address == "auto":
-            address = os.environ.get("RAY_ADDRESS", "") or _running_here()
-            self.client = address.startswith("ray://")
-            if not address:
-                raise ClusterUnusable(
-                    "engine.address is auto, but RAY_ADDRESS is not set and no Ray cluster runs on "
-                    "this machine; name its address, or none for one that ends with the run"
-                )
-            self.address = address
-        _require_answer(address, self._timeout_s)
-        return address
+        if self.address == "auto":
+            self.address = found_address()
+            self.client = self.address.startswith("ray://")
+        require_answer(self.address, self._timeout_s)
+        return self.address
 
     def _connect(self, address: str) -> Any:
         import ray
@@ -175,7 +160,7 @@ class Connection:
         if self.local or self.client:
             return True
         try:
-            _require_answer(self.address, 5)
+            require_answer(self.address, 5)
         except ClusterUnusable:
             return False
         return True
@@ -233,33 +218,6 @@ def _leave(ray: Any) -> None:
 
 def _short_folder() -> str | None:
     return None if len(tempfile.gettempdir()) <= 30 else "/tmp"
-
-
-def _running_here() -> str:
-    """The address that `ray start` left on this machine, if its cluster takes connections."""
-    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # as Ray does
-    try:
-        address = Path(folder, "ray", "ray_current_cluster").read_text().strip()
-        _require_answer(address, 5)
-    except (OSError, ClusterUnusable):
-        return ""
-    return address
-
-
-def _require_answer(address: str, timeout_s: float) -> None:
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    give_up = time.monotonic() + timeout_s
-    while True:
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=timeout_s).close()
-            return
-        except OSError as error:
-            if time.monotonic() + 1 > give_up or isinstance(error, socket.gaierror):
-                raise ClusterUnusable(
-                    f"no Ray cluster answers at {address} within {timeout_s:g} s "
-                    f"({error.strerror or error}); start it, or name another engine.address"
-                ) from None
-            time.sleep(1)
 
 
 def _not_let_in(address: str, within: str = "") -> str:

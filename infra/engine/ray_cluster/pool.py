@@ -24,7 +24,7 @@ from typing import Any
 from infra.engine.base import ShardFailed
 from infra.engine.config import EngineConfig, Resources
 from infra.engine.ray_cluster.cluster import Cluster, HeadLost
-from infra.engine.ray_cluster.connection import ClusterUnusable
+from infra.engine.ray_cluster.entry import ClusterUnusable
 from infra.engine.ray_cluster.jobs import Job, Member, Unsettled
 from infra.engine.ray_cluster.nodes import Probe
 from infra.engine.ray_cluster.room import could_hold, fits, fitting

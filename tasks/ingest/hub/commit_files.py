@@ -59,7 +59,7 @@ def online(repository: Repository) -> CommitFiles:
             local = huggingface_hub.hf_hub_download(
                 repository.id, path, repo_type="dataset", revision=repository.revision
             )
-        return Path(local).read_text(encoding="utf-8")
+        return Path(local).read_text(encoding="utf-8", errors="replace")
 
     def pins(paths: Sequence[str]) -> list[Pin]:
         files = huggingface_hub.HfFileSystem()
@@ -117,7 +117,7 @@ def cached(repository: Repository) -> CommitFiles | None:
                 f"{path} of the {repository} is not in the hub's local cache, and the hub "
                 "cannot be reached"
             )
-        return found.read_text(encoding="utf-8")
+        return found.read_text(encoding="utf-8", errors="replace")
 
     def pins(paths: Sequence[str]) -> list[Pin]:
         missing = [path for path in paths if local(path) is None]

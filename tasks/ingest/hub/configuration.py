@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from infra.remote.errors import NoSuchObject
 from infra.remote.hub_names import Repository, nearest, shortened
+from infra.stage import StageError
 from tasks.ingest.hub.commit_files import README, STANDALONE, CommitFiles
 
 
@@ -22,18 +23,32 @@ class Wanted:
     data_files: tuple[str, ...] = ()
 
 
-def card_of(source: CommitFiles) -> Any:
-    """`configs:` of README, and of the file that may stand in for it."""
+def card_of(repository: Repository, source: CommitFiles) -> Any:
+    """`configs:` of README, and of the file that may stand in for it. Raises `StageError` where
+    these cannot be read: they are strangers' YAML.
+    """
+    readme, standalone = source.read(README), source.read(STANDALONE)
+    try:
+        return _parsed(readme or "", standalone or "")
+    except Exception as error:  # of YAML, or of a library that is given what it does not expect
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise StageError(
+            f"what the {repository} says of its configurations (configs: in {README} or "
+            f"{STANDALONE}) cannot be read ({type(error).__name__}: {first[:200]}); choose files "
+            "with data_files"
+        ) from None
+
+
+def _parsed(readme: str, standalone: str) -> Any:
     import yaml
     from datasets.utils.metadata import MetadataConfigs
     from huggingface_hub import DatasetCardData
     from huggingface_hub.repocard import DatasetCard
 
-    readme = source.read(README)
     data: Any = DatasetCard(readme, ignore_metadata_errors=True).data if readme else None
     data = data or DatasetCardData()
-    if standalone := yaml.safe_load(source.read(STANDALONE) or ""):
-        data = DatasetCardData(**{**data.to_dict(), **standalone})
+    if stated := yaml.safe_load(standalone):
+        data = DatasetCardData(**{**data.to_dict(), **stated})
     return MetadataConfigs.from_dataset_card_data(data)
 
 
@@ -66,6 +81,18 @@ def configuration_of(
         )
     found = configurations[name]
     return name, {key: value for key, value in found.items() if key not in _NO_OPTIONS}
+
+
+def require_own(repository: Repository, places: Iterable[str]) -> None:
+    """Raise `StageError` where a card names files that are not its repository's: a stranger's card
+    is to make no other server, and no folder of this machine, be asked.
+    """
+    for place in places:
+        if "://" in place or "::" in place or place.startswith("/") or ".." in place.split("/"):
+            raise StageError(
+                f"the card of the {repository} names {place[:200]!r}, which is no file of it; "
+                "choose files with data_files"
+            )
 
 
 def split_of(repository: Repository, wanted: Wanted, name: str, known: list[str]) -> str:

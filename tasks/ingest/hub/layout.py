@@ -22,7 +22,13 @@ from infra.remote.hub_errors import explained
 from infra.remote.hub_names import Repository, nearest, shortened
 from infra.stage import Pin, StageError
 from tasks.ingest.hub.commit_files import README, CommitFiles, cached, online
-from tasks.ingest.hub.configuration import Wanted, card_of, configuration_of, split_of
+from tasks.ingest.hub.configuration import (
+    Wanted,
+    card_of,
+    configuration_of,
+    require_own,
+    split_of,
+)
 
 
 @dataclass(frozen=True)
@@ -106,9 +112,11 @@ def _resolved(repository: Repository, wanted: Wanted, source: CommitFiles) -> La
     from datasets.load import infer_module_for_data_files
     from datasets.packaged_modules import _ALL_ALLOWED_EXTENSIONS, _MODULE_TO_EXTENSIONS
 
-    card = card_of(source)
+    by_files = wanted.data_files and not wanted.name  # whatever its card says
+    card = {} if by_files else card_of(repository, source)
     name, options = configuration_of(repository, wanted, card)
     folder = str(options.pop("data_dir", "") or "").strip("/")
+    require_own(repository, [folder])
     base = f"{source.base}/{folder}" if folder else source.base
     with _Quiet(), explained(repository):
         try:
@@ -116,6 +124,7 @@ def _resolved(repository: Repository, wanted: Wanted, source: CommitFiles) -> La
                 patterns = {wanted.split or "train": list(wanted.data_files)}
             elif (stated := options.pop("data_files", None)) is not None:
                 patterns = sanitize_patterns(stated)
+                require_own(repository, (str(p) for found in patterns.values() for p in found))
             else:
                 patterns = get_data_patterns(base)
         except EmptyDatasetError:

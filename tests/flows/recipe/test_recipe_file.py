@@ -66,6 +66,8 @@ def test_overrides_reach_into_maps_lists_and_named_items(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("a: !!bool maybe\n", r"r.yaml:1: 'maybe'"),
+        (f"a: {'9' * 5000}\n", r"r.yaml:1: '9{60}': "),
         ("a: [1, 2\nb: 3\n", r"r.yaml:\d: is not YAML"),
         ("a: 1\na: 2\n", r"r.yaml:2: 'a' is given twice"),
         ("- 1\n", "a recipe is a map of sections"),

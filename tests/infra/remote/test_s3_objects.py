@@ -198,7 +198,9 @@ def test_the_other_requests_are_tried_again_too(
     [
         (Answer(status=400, code="ExpiredToken"), Denied, "has expired; log in again"),
         (Answer(status=403, code="InvalidAccessKeyId"), Denied, "check AWS_ACCESS_KEY_ID"),
-        (Answer(status=403, code="AccessDenied"), Denied, "may not be read or written"),
+        (Answer(status=403, code="AccessDenied"), Denied, "may not be read or written .AccessDeni"),
+        (Answer(status=405, code="MethodNotAllowed"), RemoteError, "check bucket, key"),
+        (Answer(status=400, code="ExpiredTokenException"), Denied, "has expired; log in again"),
         (Answer(status=501, code="NotImplemented"), RemoteError, "conditional writes"),
         (Answer(status=400, code="KeyTooLongError"), RemoteError, "check bucket, key"),
     ],

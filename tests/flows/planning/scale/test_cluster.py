@@ -53,6 +53,11 @@ def test_a_file_of_the_same_keys(tmp_path: Path) -> None:
         ("{extends: two-cores, nodes: 3}", "store is disk, which 3 nodes do not share"),
         ("{nodes: [", "is not YAML"),
         ("{extends: aws-16, costs: 3}", "costs is 3"),
+        ("{extends: [aws-16]}", "extends: ['aws-16'] is no cluster"),
+        ("{extends: aws-16, price_date: 2024-99-99}", "is not YAML"),
+        (f"{{extends: aws-16, nodes: {'9' * 5000}}}", "is not YAML"),
+        ("~nobody-of-that-name/x", "is no cluster"),
+        ("x" * 300, "is no cluster"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(given: str, said: str) -> None:

@@ -109,6 +109,48 @@ def test_files_and_options_of_the_card(hub: HubServer) -> None:
     assert [pin.name for pin in layout.files] == ["sub/a.csv"]
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        "configs: 3",
+        "configs: [3]",
+        "configs:\n- config_name: [x]",
+        "configs:\n- config_name: x\n  data_files:\n  - {split: 3, path: [1]}",
+        "- a",
+        "[",
+        "[" * 3000,
+        "date: 2024-99-99",
+        "x: !!bool maybe",
+        f"x: {'9' * 5000}",
+    ],
+    ids=lambda head: head[:20],
+)
+def test_a_card_that_cannot_be_read_is_named(hub: HubServer, head: str) -> None:
+    repository(hub, "a/odd", {"README.md": f"---\n{head}\n---\n", "a.jsonl": "{}"})
+    with pytest.raises(StageError, match=r"a/odd at .* cannot be read \(.*with data_files$") as why:
+        found("a/odd")
+    assert "\n" not in str(why.value)
+    assert [pin.name for pin in found("a/odd", data_files=("*.jsonl",)).files] == ["a.jsonl"]
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        "data_files: http://127.0.0.1:9/latest/meta-data.csv",
+        "data_files: /etc/*.csv",
+        "data_files: ../other/*.csv",
+        "data_files: zip://a.csv::http://127.0.0.1:9/a.zip",
+        "data_files:\n  - {split: train, path: [a.csv, 'file:///etc/b.csv']}",
+        "data_dir: ../../other",
+    ],
+)
+def test_a_card_names_files_of_its_own_repository_only(hub: HubServer, stated: str) -> None:
+    card = f"---\nconfigs:\n- config_name: x\n  {stated}\n---\n"
+    repository(hub, "a/far", {"README.md": card, "a.csv": "t"})
+    with pytest.raises(StageError, match=r"the card of the .*a/far.* which is no file of it"):
+        found("a/far")
+
+
 def test_data_files_choose_by_pattern(hub: HubServer) -> None:
     fineweb(hub)
     layout = found("HuggingFaceFW/fineweb", data_files=("sample/10BT/[01]*", "sample/test/*"))
