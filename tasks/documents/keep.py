@@ -175,7 +175,8 @@ class ScoreKeep(_Keep):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _parse(cls, value: Any) -> Any:
-        if isinstance(value, (dict, ScoreKeep)):
+        parsed = isinstance(value, dict) and {*value} == {"comparison", "limit"}
+        if parsed or isinstance(value, ScoreKeep):
             return value
         match = _SCORE.fullmatch(value) if isinstance(value, str) else None
         if match is None:

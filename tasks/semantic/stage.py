@@ -43,7 +43,7 @@ class SemanticParameters(Parameters):
         if keep is not None and (keep.comparison not in ("<", "<=") or not 0 < keep.limit <= 1):
             raise ValueError(
                 f"'{keep.comparison}{keep.limit:g}' does not keep what is far from others; write < "
-                "and a cosine, as in '<0.95'"
+                "and a cosine above 0, at most 1, as in '<0.95'"
             )
         return keep
 

@@ -54,6 +54,17 @@ def test_it_separates_held_out_documents_and_says_how_well(made: dict[str, Any])
     assert ((scores > 0) & (scores < 1)).all()
 
 
+def test_a_classifier_that_cannot_tell_is_said_to(made: dict[str, Any], tmp_path: Path) -> None:
+    assert "notes" not in made["edu"].statistics
+    rng = random.Random(3)
+    alike = [
+        documents(tmp_path, name, [[text(rng, good=True) for _ in range(80)]])
+        for name in ("wiki", "web")
+    ]
+    (note,) = train(tmp_path, {"documents": alike}).statistics["notes"]
+    assert "does not differ from chance, 0.5" in note and "label more documents" in note
+
+
 def test_near_copies_are_on_one_side(made: dict[str, Any]) -> None:
     edu = made["edu"]
     held = set(column(edu, "id", "heldout"))
