@@ -132,20 +132,22 @@ def _cut(cut: Artifact, place: Place) -> Told:
 
 
 def _elected(election: Artifact, place: Place) -> Told:
-    from infra.stage import StageError
-    from tasks.documents.lookup import row_of
-    from tasks.duplicates.inspect import find_cluster
+    from tasks.documents.lookup import row_of, rows_with
 
     row = row_of(election.path(f"{place.source}/{place.part}"), place.row)
     if row["kind"] is not None:
         measure = "similarity" if election.stage == "dedup" else "cosine"
         what = f"{row['kind']}: {measure} {row['similarity']:.3f} to {row['duplicate_of']}"
         return Told(election.identity, "dropped", what)
-    try:
-        cluster = find_cluster(election.path("clusters.parquet"), place.id)
-    except StageError:  # it stands for no other
-        return Told(election.identity, "kept", "no other was dropped for it")
-    return Told(election.identity, "kept", f"stands for {cluster['size'] - 1:,} that were dropped")
+    others = [
+        cluster["size"] - 1
+        for cluster in rows_with(election.path("clusters.parquet"), "representative", place.id)
+        if cluster["source"] == place.source
+    ]
+    what = (
+        f"stands for {others[0]:,} that were dropped" if others else "no other was dropped for it"
+    )
+    return Told(election.identity, "kept", what)
 
 
 def _selected(artifacts: Artifacts, place: Place) -> Iterator[Told]:
