@@ -167,13 +167,13 @@ def _read_otherwise(step: Step, given: Mapping[str, Sequence[Artifact]]) -> str:
     for role, artifacts in given.items():
         if not step.node.stage.role(role).identity:
             continue
-        read = {
-            (one.stage, one.name): one.digest for one in step.artifact.manifest.inputs.get(role, ())
-        }
+        read: dict[str, set[str]] = {}  # of one name there may be several, as of crawls
+        for one in step.artifact.manifest.inputs.get(role, ()):
+            read.setdefault(f"{one.stage}/{one.name}", set()).add(one.digest)
         for artifact in (*artifacts, *step.external.get(role, ())):
-            known = (artifact.stage, artifact.name)
-            if read.get(known, artifact.digest) != artifact.digest:
-                return "/".join(known)
+            name = f"{artifact.stage}/{artifact.name}"
+            if artifact.digest not in read.get(name, {artifact.digest}):
+                return name
     return ""
 
 

@@ -377,6 +377,22 @@ def test_what_was_read_of_a_step_that_was_built_again_alone_is_told_by_the_next_
     assert set(states(make_plan(graph, resolve(graph), store, "r")).values()) == {"hit"}
 
 
+def test_inputs_of_one_name_are_told_apart(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "drawn").write_text("first")
+    run(learned(tmp_path), store)
+    drawn = store.open("numeric/b")
+    store.set_reference("other", drawn, "latest")
+    graph = Graph()
+    a = graph.add(TOY, "a", ToyParameters(word=str(tmp_path), shards=2))
+    numeric = replace(READER, name="numeric", run=f"{__name__}:draw", bitwise=False)
+    b = graph.add(numeric, "b", ToyParameters(word="another"), up=a)
+    earlier = ArtifactReference.parse("artifact:other/numeric/b@latest")
+    graph.add(READER, "e", ToyParameters(), up=[b, earlier])
+    (tmp_path / "drawn").write_text("second")
+    run(graph, store)
+    assert set(states(make_plan(graph, resolve(graph), store, "r")).values()) == {"hit"}
+
+
 def test_shards_made_of_what_a_numeric_step_held_before_are_made_again(
     store: Store, tmp_path: Path
 ) -> None:
