@@ -81,9 +81,9 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86400:,.1f} days"
 
 
-def counted(number: int, thing: str) -> str:
-    """A number of things: 1 restart, 2 restarts, 1,200 documents."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+def counted(number: int, thing: str, things: str = "") -> str:
+    """A number of things: 1 restart, 2 restarts, 1,200 documents. `things`: if not with an s."""
+    return f"{number:,} {thing if number == 1 else things or f'{thing}s'}"
 
 
 def count(value: float) -> str:

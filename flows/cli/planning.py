@@ -140,7 +140,7 @@ def _scaled(prepared: Prepared, readings: dict[str, dict[str, Any]], cluster: Cl
 
 def _show_scaled(console: Console, scaled: Answer, warnings: list[str]) -> None:
     from flows.monitoring.console import scale_table
-    from flows.planning.scale.answer import COLUMNS, lines, rows
+    from flows.planning.scale.table import COLUMNS, lines, rows
 
     console.print(scaled.cluster.in_words(), soft_wrap=True, highlight=False)
     console.print(scale_table(COLUMNS, rows(scaled)))

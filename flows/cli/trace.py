@@ -1,4 +1,6 @@
-"""`puna trace`: the documents behind a training step, and the records they were read from."""
+"""`puna trace`: the documents behind a training step with the records they were read from, and
+what became of a document.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +21,9 @@ from flows.cli.common import (
     refusals,
 )
 
+SHORTEST_ID = 8
+"""Digits of an id that are taken for one."""
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -29,24 +34,46 @@ if TYPE_CHECKING:
 def trace(
     recipe: RecipeArgument,
     phase: Annotated[
-        str, typer.Argument(help="A phase of its training, such as inject.", show_default=False)
-    ],
+        str | None,
+        typer.Argument(help="A phase of its training, such as inject.", show_default=False),
+    ] = None,
     step: Annotated[
-        int,
+        int | None,
         typer.Option("--step", help="Optimizer step of that phase, from 1, as in metrics.jsonl."),
-    ],
+    ] = None,
+    document: Annotated[
+        str | None,
+        typer.Option(
+            "--document",
+            metavar="ID",
+            help="Instead of a phase: a document's id, how it begins (8 digits or more), or its "
+            "URL.",
+        ),
+    ] = None,
     set_: SetOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the documents that a training step read: category, bin, row, URL, and the file and byte
-    they came from.
+    they came from. With --document, tell what every stage made of a document: its labels and
+    scores, why it was dropped, of which it is a duplicate, how often training reads it.
     """
     from flows.planning.prepare import prepare
     from flows.planning.request import RunRequest
+    from infra.stage import StageError
 
     with refusals():
+        if (document is None) == (phase is None or step is None):
+            raise StageError(
+                "state a phase and --step, to list the documents of a training step; or --document "
+                "alone, to see what became of a document"
+            )
         prepared = prepare(RunRequest.of(recipe, set_, store), made=True)
+        if document is not None:
+            _tell(prepared, document, as_json)
+            return
+        if phase is None or step is None:
+            return
         artifact = _trained(prepared, str(recipe), phase)
         rows = _rows(prepared.store, artifact, step)
     if as_json:
@@ -59,6 +86,43 @@ def trace(
     from flows.monitoring.console import result_console
 
     result_console().print(_table(rows))
+
+
+def _tell(prepared: Prepared, wanted: str, as_json: bool) -> None:
+    """Print the fates of the documents of that id or URL."""
+    from flows.inspecting.fate import fates
+    from infra.stage import StageError
+
+    if "/" not in wanted and len(wanted) < SHORTEST_ID:
+        raise StageError(
+            f"--document {wanted}: give {SHORTEST_ID} or more digits of the id, or the URL"
+        )
+    artifacts = {
+        id: step.artifact for id, step in prepared.plan.steps.items() if step.artifact is not None
+    }
+    found = fates(artifacts, wanted)
+    if not found:
+        sources = ", ".join(a.name for a in artifacts.values() if a.stage == "ingest") or "none yet"
+        raise StageError(
+            f"no document has the id or URL {wanted!r}; sources read: {sources}. Ids are in `puna "
+            "inspect` and in lines of select; of records without a document tells: puna inspect "
+            "--stage ingest --dropped"
+        )
+    if as_json:
+        put(json.dumps({"documents": [one.json() for one in found]}, ensure_ascii=False))
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    from flows.monitoring.console import result_console
+
+    console = result_console()
+    for one in found:
+        console.print(Text(f"{one.place.id}  {one.place.source}  {one.place.url}"), soft_wrap=True)
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for told in one.told:
+            table.add_row(*map(Text, ("", told.artifact, told.fate, told.what)))
+        console.print(table)
 
 
 def _trained(prepared: Prepared, recipe: str, phase: str) -> Artifact:

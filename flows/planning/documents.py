@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from flows.planning.classifiers import add_classifiers, add_scores
 from flows.planning.looping.continuing import Past
 from flows.planning.roles import MAIN, Wiring, narrowed
+from flows.recipe.duplicates import DedupSection, SemanticSection
 from flows.recipe.references import ArtifactReference, is_artifact
 from flows.recipe.sections import DecontaminateSection, Recipe, Source
 from infra.stage import Parameters, Stage
@@ -101,13 +102,30 @@ def add_documents(recipe: Recipe, wiring: Wiring, past: Past) -> dict[str, str]:
         thresholds = narrowed(DedupParameters, recipe.dedup)
         wiring.add(DEDUP, MAIN, thresholds, compared, unread, history=history)
         if (semantic := recipe.semantic) is not None:
-            search = narrowed(NeighboursParameters, semantic)
-            wiring.add(NEIGHBOURS, MAIN, search, compared, history=history)
-            if semantic.keep is not None:
-                order = {"prefer": recipe.dedup.prefer, "crawls": recipe.dedup.crawls}
-                limits = narrowed(SemanticParameters, semantic, **order)
-                wiring.add(SEMANTIC, MAIN, limits, compared, unread, history=history)
+            _add_semantic(recipe, wiring, semantic, recipe.dedup, unread)
     return {name: _select(recipe, wiring, name, name in compared) for name in trained_on}
+
+
+def _add_semantic(
+    recipe: Recipe,
+    wiring: Wiring,
+    section: SemanticSection,
+    dedup: DedupSection,
+    unread: Collection[str],
+) -> None:
+    """Add the search for near vectors, and the election among them where documents are dropped."""
+    near = recipe.near()
+    if not near:
+        return  # in this run of a loop
+    given = map(ArtifactReference.parse, dedup.history)
+    history = [earlier for earlier in given if earlier.name not in recipe.apart()]
+    search = narrowed(NeighboursParameters, section)
+    wiring.add(NEIGHBOURS, MAIN, search, near, history=history)
+    if section.keep is not None:
+        crawls = tuple(tuple(name for name in crawl if name in near) for crawl in dedup.crawls)
+        order = {"prefer": dedup.prefer, "crawls": tuple(filter(None, crawls))}
+        limits = narrowed(SemanticParameters, section, **order)
+        wiring.add(SEMANTIC, MAIN, limits, near, unread, history=history)
 
 
 _OF_COMPARED = ("dedup", "semantic", "signatures", "embeddings")
@@ -120,7 +138,8 @@ def _select(recipe: Recipe, wiring: Wiring, name: str, is_compared: bool) -> str
     """
     unread = [] if _removes_passages(recipe) else ["decontaminate"]
     unread += [] if recipe.select.index else ["signatures"]
-    unread += [] if recipe.select.index and recipe.semantic else ["embeddings"]
+    unread += [] if recipe.select.index and name in recipe.near() else ["embeddings"]
+    unread += ["semantic"] if name in recipe.apart() else []
     if is_compared or recipe.dedup is None:
         return wiring.add(SELECT, name, recipe.select, without=unread)
     alone = recipe.select.model_copy(update={"heldout": None, "index": False})

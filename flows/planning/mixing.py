@@ -22,14 +22,8 @@ from tasks.model.stage import STAGE as MODEL
 from tasks.model.stage import ModelParameters
 from tasks.shares.stage import STAGE as SHARES
 from tasks.shares.stage import SharesParameters
-from tasks.training.recipe.sections import (
-    FromMixture,
-    MaxEpochs,
-    Mixture,
-    categories_of,
-    epochs_limit,
-    mixture_name,
-)
+from tasks.training.recipe.mixtures import FromMixture, Mixture, categories_of, mixture_name
+from tasks.training.recipe.sections import MaxEpochs, epochs_limit
 from tasks.training.stage import STAGE as TRAINING
 
 

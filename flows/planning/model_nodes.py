@@ -16,7 +16,7 @@ from tasks.evaluation.stage import STAGE as EVALUATION
 from tasks.evaluation.stage import EvaluationParameters
 from tasks.model.stage import STAGE as MODEL
 from tasks.tokenizer.stage import STAGE as TOKENIZER
-from tasks.training.recipe.sections import categories_of
+from tasks.training.recipe.mixtures import categories_of
 from tasks.training.stage import STAGE as TRAINING
 
 _OF_SCHEDULE = dict.fromkeys(

@@ -19,7 +19,7 @@ from tasks.training.phases.facts import BinFacts, PhaseFacts, facts
 from tasks.training.phases.phase_section import PhaseSection
 from tasks.training.phases.section import TrainingSection
 from tasks.training.planning.ramps import PlanError
-from tasks.training.recipe.sections import (
+from tasks.training.recipe.mixtures import (
     FromMixture,
     Mixture,
     TimesNatural,

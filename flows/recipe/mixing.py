@@ -15,17 +15,17 @@ from tasks.mixture import draws
 from tasks.mixture.stage import LawChoice, ShareLimits, Weight
 from tasks.model.stage import Create
 from tasks.training.recipe.durations import Duration
-from tasks.training.recipe.sections import (
-    Batch,
-    FromMixture,
-    MaxEpochs,
-    Mixture,
-    Optimizer,
-    ScheduleSection,
-    TimesNatural,
-)
+from tasks.training.recipe.mixtures import FromMixture, Mixture, TimesNatural
+from tasks.training.recipe.sections import Batch, MaxEpochs, Optimizer, ScheduleSection
 
 Positive = Annotated[float, pydantic.Field(gt=0)]
+
+
+Around = Annotated[
+    Annotated[Literal["natural", "simplex"], pydantic.Tag("Word")]
+    | Annotated[dict[Name, Positive], pydantic.Tag("Shares")],
+    pydantic.Discriminator(lambda value: "Shares" if isinstance(value, dict) else "Word"),
+]
 
 
 class ProxyModels(Parameters):
@@ -47,6 +47,8 @@ class ProxyModels(Parameters):
             raise ValueError("state either `parameters`, such as 500K, or `create`")
         if self.tokens.unit not in ("tokens", "rows"):
             raise ValueError(f"tokens: {self.tokens} has no length here; write tokens or rows")
+        if not self.tokens.amount:
+            raise ValueError(f"tokens: {self.tokens} trains nothing; state more")
         return self
 
     def shape(self, vocabulary: int | None, positions: int) -> Create:
@@ -89,7 +91,7 @@ class MixtureSection(Parameters):
 
     categories: tuple[Name, ...] | None = pydantic.Field(default=None, min_length=1)
     proxies: tuple[ProxyModels, ...] = pydantic.Field(min_length=1)
-    around: Literal["natural", "simplex"] | dict[Name, Positive] | None = pydantic.Field(
+    around: Around | None = pydantic.Field(
         default=None, description="natural by default; simplex where `given` is stated"
     )
     spread: float = pydantic.Field(default=1.0, gt=0, le=4)

@@ -12,7 +12,7 @@ from tasks.mixture.draws import seed_of
 from tasks.model.stage import Create
 from tasks.training.phases.phase_section import PhaseSection
 from tasks.training.phases.section import TrainingSection
-from tasks.training.recipe.sections import Mixture
+from tasks.training.recipe.mixtures import Mixture
 from tasks.training.stage import TrainingParameters
 
 if TYPE_CHECKING:

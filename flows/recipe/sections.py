@@ -10,40 +10,32 @@ from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
+from flows.recipe.duplicates import DedupSection, EmbeddingsSection, SemanticSection
 from flows.recipe.errors import nearest
 from flows.recipe.evaluated import EvaluationSection, Name, OtherModel
+from flows.recipe.language_models import LanguageModelSection, Percentiles
 from flows.recipe.mixing import MixtureSection
-from flows.recipe.references import is_artifact
+from flows.recipe.quality import ClassifierSection, LabelsSection
 from flows.recipe.suites import Absent
 from infra.engine.config import EngineConfig
 from infra.remote.config import RemoteConfig
-from infra.stage import FILE, Parameters
+from infra.stage import Parameters
 from tasks.benchmarks.model import Benchmark
 from tasks.binning.stage import BinningParameters
-from tasks.classifier.stage import ClassifierParameters
 from tasks.cut.stage import BlockList
 from tasks.decontaminate.stage import DecontaminateParameters
-from tasks.dedup.stage import DedupParameters
 from tasks.documents.categories import Category, FieldCategory, categories_fed
-from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep, ScoreKeep
+from tasks.documents.keep import BucketKeep, LanguageKeep, RulesKeep
 from tasks.documents.scoring import SourceClassifier
-from tasks.embeddings.stage import BASE, EmbeddingsParameters
 from tasks.ingest.stage import IngestParameters, JsonlFields
-from tasks.labels.stage import LabelsParameters
 from tasks.langid.stage import LangidParameters
-from tasks.language_model.stage import LanguageModelParameters
 from tasks.line_dedup.stage import LineDedupParameters
 from tasks.model.stage import ModelParameters
-from tasks.neighbours.stage import NeighboursParameters
 from tasks.perplexity.stage import PerplexityParameters
 from tasks.pii.stage import PiiParameters
 from tasks.quality.stage import QualityParameters
 from tasks.scorecard.stage import ScorecardParameters
 from tasks.select.stage import SelectParameters
-from tasks.semantic.stage import SemanticParameters
-from tasks.signatures.stage import SignaturesParameters
-from tasks.text.lsh import bands_for
-from tasks.token_vectors.stage import TokenVectorsParameters
 from tasks.tokenizer.stage import TokenizerParameters
 from tasks.training.phases.section import TrainingSection
 
@@ -124,160 +116,6 @@ class Source(Parameters):
         return self.ingest.model_copy(update={"fields": fields})
 
 
-class LanguageModelSection(LanguageModelParameters):
-    """A language model trained on the reference text of `sources`, or one trained elsewhere; its
-    key is the language.
-
-    `folder` names models trained elsewhere in cc_net's layout: `LANGUAGE.arpa.bin` and
-    `LANGUAGE.sp.model`, with the key as the language; it may be on the hub (`org/name`,
-    `org/name@revision`, or `hf://` with a folder).
-    """
-
-    language: str = ""
-    sources: tuple[Name, ...] = ()
-    folder: str | None = pydantic.Field(default=None, min_length=1)
-
-    @pydantic.model_validator(mode="before")
-    @classmethod
-    def _files_in_folder(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or not isinstance(data.get("folder"), str):
-            return data
-        if stated := [name for name in ("lm", "sentencepiece") if data.get(name) is not None]:
-            raise ValueError(
-                f"`folder` names both files; remove {' and '.join(stated)}, or remove `folder`"
-            )
-        start = f"{data['folder'].rstrip('/')}/{data.get('language', '')}"
-        return {**data, "lm": f"{start}.arpa.bin", "sentencepiece": f"{start}.sp.model"}
-
-    @pydantic.model_validator(mode="after")
-    def _trained_here_or_elsewhere(self) -> Self:
-        if not self.pretrained:
-            if not self.sources:
-                raise ValueError(
-                    "has nothing to learn from; name the `sources` it is trained on, or the "
-                    "`folder` of a model that is trained already"
-                )
-            return self
-        of_files = {"language", "folder", "lm", "sentencepiece", "normalise_without"}
-        meaningless = self.model_fields_set - of_files
-        if meaningless:
-            raise ValueError(
-                f"{', '.join(sorted(meaningless))}: of training, and this model is trained already "
-                f"({self.lm}); remove this, or `folder`, `lm` and `sentencepiece`"
-            )
-        return self
-
-
-class LabelsSection(LabelsParameters):
-    """A rubric, asked of a chat model over a sample of the documents of `sources`."""
-
-    sources: tuple[Name, ...] = pydantic.Field(min_length=1)
-
-
-class ClassifierSection(ClassifierParameters):
-    """A quality classifier: trained on the scores of a rubric (`labels`), on two kinds of sources
-    (`good` and `bad`), or elsewhere (`model`).
-    """
-
-    labels: Name | None = pydantic.Field(
-        default=None, description="the rubric of the recipe's section labels that it learns from"
-    )
-
-    @pydantic.model_validator(mode="after")
-    def _learns_from_one(self) -> Self:
-        sources = bool(self.good or self.bad)
-        stated = [
-            name
-            for name, there in (
-                ("model", self.model is not None),
-                ("labels", self.labels is not None),
-                ("good and bad", sources),
-            )
-            if there
-        ]
-        if len(stated) != 1:
-            which = f"states {', '.join(stated)}" if stated else "has nothing to learn from"
-            raise ValueError(
-                f"{which}; state one of `labels`, `good` and `bad`, or `model` (a classifier that "
-                "is trained already)"
-            )
-        if sources and not (self.good and self.bad):
-            missing = "bad" if self.good else "good"
-            raise ValueError(
-                f"`{missing}` is missing: a classifier learns from documents of both kinds"
-            )
-        if self.target == "score" and self.labels is None and self.model is None:
-            raise ValueError("target: score needs `labels`; sources have no scores")
-        of_training = {"kind", "threshold", "target", "sample", "heldout", "minimum", "fasttext"}
-        if self.model is not None and (unused := of_training & self.model_fields_set):
-            raise ValueError(
-                f"{', '.join(sorted(unused))}: of training, and this classifier is trained "
-                "already (model); remove this, or `model`"
-            )
-        return self
-
-
-class Percentiles(Parameters):
-    """Percentiles of perplexity that separate head, middle and tail in each language."""
-
-    head: float = pydantic.Field(default=30.0, ge=0.0, le=100.0)
-    middle: float = pydantic.Field(default=60.0, ge=0.0, le=100.0)
-
-    @pydantic.model_validator(mode="after")
-    def _ascending(self) -> Self:
-        if self.head > self.middle:
-            raise ValueError(
-                f"head is percentile {self.head:g}, above middle's {self.middle:g}; head must not "
-                "be higher than middle"
-            )
-        return self
-
-
-class DedupSection(DedupParameters, SignaturesParameters):
-    """Parameters of signatures and dedup. `bands` and `rows` are stated, or derived from
-    `threshold`.
-
-    If `threshold` is stated and `verify` is not, `verify` equals the threshold.
-    """
-
-    threshold: float | None = pydantic.Field(
-        default=None,
-        gt=0,
-        lt=1,
-        description="Jaccard similarity that bands and rows are to fit, instead of stating them; "
-        "also `verify`, where that is not stated",
-    )
-    hashes: int = pydantic.Field(
-        default=112,
-        ge=1,
-        le=1_024,
-        description="with threshold: MinHash values to divide into bands, at most",
-    )
-
-    @pydantic.model_validator(mode="before")
-    @classmethod
-    def _derive(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or data.get("threshold") is None:
-            if isinstance(data, dict) and "hashes" in data:
-                raise ValueError(
-                    "`hashes` needs `threshold`; without it, the number of hashes is bands * rows"
-                )
-            return data
-        if stated := [name for name in ("bands", "rows") if name in data]:
-            raise ValueError(
-                f"state either `threshold` or {' and '.join(stated)}: bands and rows are derived "
-                "from `threshold`"
-            )
-        try:
-            bands, rows = bands_for(
-                float(data["threshold"]),
-                int(data.get("hashes", cls.model_fields["hashes"].default)),
-            )
-        except (TypeError, ValueError):
-            return data  # the checks of the fields report what is wrong
-        return {"verify": data["threshold"], **data, "bands": bands, "rows": rows}
-
-
 class DecontaminateSection(DecontaminateParameters):
     """Which of the recipe's benchmarks to look for (all by default), and what to do with
     contaminated documents.
@@ -294,50 +132,6 @@ class DecontaminateSection(DecontaminateParameters):
     @classmethod
     def _files_only(cls, against: Any) -> Any:
         return against
-
-
-class EmbeddingsSection(EmbeddingsParameters, TokenVectorsParameters):
-    """One model for the vectors of all documents. `sample`, `smoothing` and `dimensions` are of
-    `model: base`, the others of an encoder.
-    """
-
-    model: Annotated[str, FILE] = pydantic.Field(
-        min_length=1,
-        description="folder of a Hugging Face encoder or a sentence-transformers model, or its "
-        "name on the hub; `base`, or artifact:RECIPE/model/NAME@TAG: sums of the input embeddings "
-        "of the recipe's model.base, or of a model that a recipe made",
-    )
-
-    @property
-    def of_base(self) -> bool:
-        """Whether vectors are sums of a base's input embeddings."""
-        return self.model == BASE or is_artifact(self.model)
-
-    @pydantic.model_validator(mode="after")
-    def _only_its_own(self) -> Self:
-        kind = EmbeddingsParameters if self.of_base else TokenVectorsParameters
-        foreign = sorted((self.model_fields_set - {"model"}) & set(kind.model_fields))
-        if foreign:
-            of = "an encoder" if self.of_base else "model: base"
-            raise ValueError(f"{', '.join(foreign)}: of {of}, and model is {self.model}; remove it")
-        return self
-
-
-class SemanticSection(SemanticParameters, NeighboursParameters):
-    """Which documents are near others by their vectors, and how near a document may be to one that
-    stays. Without `keep`, pairs are found and counted, and none is dropped.
-    """
-
-    keep: ScoreKeep | None = None  # type: ignore[assignment]  # required where documents are dropped
-
-    @pydantic.model_validator(mode="after")
-    def _finds_what_it_drops(self) -> Self:
-        if self.keep is not None and self.keep.limit < self.floor:
-            raise ValueError(
-                f"keep is {self.keep.comparison}{self.keep.limit:g}, but pairs below floor "
-                f"{self.floor:g} are not searched; lower floor, or raise keep"
-            )
-        return self
 
 
 class LoopSection(ScorecardParameters):
@@ -444,8 +238,18 @@ class Recipe(Parameters):
         return tuple(
             name
             for name, source in self.sources.items()
-            if source.category or name in learned or by_vectors & source.classifiers.keys()
+            if (source.category and name not in self.apart())
+            or name in learned
+            or by_vectors & source.classifiers.keys()
         )
+
+    def near(self) -> tuple[str, ...]:
+        """The sources whose documents are compared by vectors, where the recipe does that."""
+        return tuple(name for name in self.compared() if self.semantic and name not in self.apart())
+
+    def apart(self) -> tuple[str, ...]:
+        """The sources whose documents are compared by their text alone."""
+        return self.semantic.without if self.semantic else ()
 
     def learned_from(self, classifier: str) -> tuple[str, ...]:
         """The sources whose documents a classifier learns from; none for one trained elsewhere."""

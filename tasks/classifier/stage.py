@@ -89,7 +89,7 @@ class ClassifierParameters(Parameters):
         "labels) the rubric's score",
     )
     sample: Count = pydantic.Field(
-        default=10_000, description="documents of each source in good and bad, by hash"
+        default=10_000, gt=0, description="documents of each source in good and bad, by hash"
     )
     languages: tuple[str, ...] | None = pydantic.Field(
         default=None,

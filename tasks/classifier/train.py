@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,22 @@ def train(work: Training, shard: Shard) -> dict[str, Any]:
         "languages": None if meta.languages is None else list(meta.languages),
         "unjudged": int(np.count_nonzero(held & unjudged)),
         **statistics,
+        **_doubts(statistics),
         "disagreements": disagreements(examples, scores, measured, SHOWN),
+    }
+
+
+def _doubts(statistics: Mapping[str, Any]) -> dict[str, list[str]]:
+    """A note where the classifier may tell nothing."""
+    low, high = statistics["auc_interval"]
+    if low > 0.5:
+        return {}
+    return {
+        "notes": [
+            f"AUC on held-out documents is {statistics['auc']:.2f} ({low:.2f} to {high:.2f}), "
+            "which does not differ from chance, 0.5; its scores may say nothing: label more "
+            "documents, look at the disagreements in the report, or use another kind or threshold"
+        ]
     }
 
 
@@ -104,7 +120,8 @@ def _calibrated(
         slope, offset = np.polyfit(m, labels, 1) if np.std(m) else (1.0, 0.0)
         meta = replace(meta, slope=max(float(slope), 1e-3), offset=float(offset))
         scores = meta.scores(margins)
-        found["correlation"] = float(np.corrcoef(scores[measured], labels)[0, 1])
+        known = np.std(scores[measured]) and np.std(labels)
+        found["correlation"] = float(np.corrcoef(scores[measured], labels)[0, 1]) if known else None
         found["error"] = float(np.sqrt(np.mean((scores[measured] - labels) ** 2)))
         return meta, scores, found
     crossed = measure.crossed(m, good, folds)

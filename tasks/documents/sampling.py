@@ -181,7 +181,8 @@ def read_sample(files: Iterable[Path]) -> pa.Table:
     tables = [pq.read_table(path) for path in files]
     if not tables:
         raise StageError(
-            "the sources have no document that may be in the sample; check `sources` and "
-            "`languages`"
+            "none of the documents of its sources may be in the sample, which takes those with "
+            "text in its `languages`; look at them (puna inspect --stage ingest), and check "
+            "`sources` and `languages`"
         )
     return pa.concat_tables(tables).sort_by([("id", "ascending"), ("source", "ascending")])

@@ -24,13 +24,22 @@ from tasks.labels.rubric import (
     read_score,
     settings_of,
 )
-from tasks.labels.stage import LabelsParameters
+from tasks.labels.stage import LabelsParameters, ScoreReading
 
 SHARD_REQUESTS = 64
 """Requests to a model that runs here, of one shard."""
 
+SHOWN = 300
+"""Characters of an answer in an error or an example."""
+
 MOST_REFUSED = 20
 """Refused requests after which, with none answered, the run ends."""
+
+
+MOST_UNREADABLE = 50
+"""Answers without a score after which, with no other among them, the run ends: before all is asked,
+and asked again, by a prompt or a pattern that is wrong.
+"""
 
 
 @dataclass
@@ -57,6 +66,32 @@ class Account:
     wall_s: float = 0.0
     """Time in which what is `asked` was answered."""
     problems: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Unreadable:
+    """Looks at first answers until one has a score. Raises StageError where none has."""
+
+    name: str
+    reading: ScoreReading
+    seen: int = 0
+    first: str = ""
+    some: bool = False
+
+    def look(self, answer: Answer) -> None:
+        """Count an answer."""
+        self.some = self.some or read_score(answer.text, self.reading) is not None
+        if self.some:
+            return
+        self.first = self.first or answer.text
+        self.seen += 1
+        if self.seen == MOST_UNREADABLE:
+            raise StageError(
+                f"labels/{self.name}: none of the first {self.seen} answers has a score from "
+                f"{self.reading.low:g} to {self.reading.high:g}; the first is "
+                f"{self.first[:SHOWN]!r}. Change score.pattern or the prompt (answers that are "
+                "there are not asked for again), or raise max_tokens"
+            )
 
 
 def questions(parameters: LabelsParameters, model: str, documents: Sequence[Any]) -> list[Question]:
@@ -113,6 +148,10 @@ def _round(
     missing = [request for key, request in requests.items() if key not in known]
     account.again += len(missing) if turn else 0
     found: dict[str, Answer] = dict(known)
+    unreadable = Unreadable(context.name, context.parameters.score)
+    if not turn:
+        for answer in known.values():
+            unreadable.look(answer)
     unit = "answers" if not turn else f"answers, asked again {turn}"
     context.progress(len(found), len(requests), unit)
 
@@ -129,6 +168,8 @@ def _round(
                     f"answered: {answer.problem}; correct the request (max_tokens, "
                     "max_characters, endpoint.extra), or name another model"
                 )
+        elif not turn:
+            unreadable.look(answer)
         context.progress(len(found), len(requests), unit)
 
     started = time.monotonic()

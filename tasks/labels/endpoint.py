@@ -146,11 +146,12 @@ class Server:
                     self.gate.hold(trouble.wait_s)
                 elapsed = time.monotonic() - since
                 if elapsed + wait_s > limit:
-                    asked = f" (it asks for {trouble.wait_s:.0f} s)" if trouble.wait_s else ""
+                    asked = f" (wait {trouble.wait_s:,.0f} s)" if trouble.wait_s else ""
+                    tries = "1 try" if failures == 1 else f"{failures} tries"
                     raise Unreachable(
-                        f"{self.endpoint.url}: {trouble.why}{asked}; gave up after {failures} "
-                        f"tries in {elapsed:.0f} s. Check that the server runs, or raise "
-                        "endpoint.patience_s; what was answered is kept"
+                        f"{self.endpoint.url}: {trouble.why}{asked}; gave up after {tries} in "
+                        f"{elapsed:.0f} s. {_next_action(trouble, self.endpoint.patience_s)}; what "
+                        "was answered is kept"
                     ) from None
                 self._wait(wait_s)
 
@@ -197,11 +198,33 @@ class Server:
                 f"{self.endpoint.url}: HTTP {status} {shown}; check the address (it ends in the "
                 f"version, such as /v1) and the model's name {self.endpoint.model!r}"
             )
-        raise RemoteError(f"{self.endpoint.url}: the server answered HTTP {status} {shown}")
+        where = response.headers.get("Location", "")
+        how = (
+            f"it is now at {where}; name that as endpoint.url, up to the version"
+            if 300 <= status < 400 and where
+            else "check endpoint.url and endpoint.model"
+        )
+        raise RemoteError(f"{self.endpoint.url}: HTTP {status} {shown}".rstrip() + f"; {how}")
 
 
 class _Away(Transient):
     """Nothing answers there."""
+
+
+class _NoCompletion(Transient):
+    """What answers is no chat model, or its answer came in part."""
+
+
+def _next_action(trouble: Transient, patience_s: float) -> str:
+    """What to do when patience has ended."""
+    if isinstance(trouble, _NoCompletion):
+        return (
+            "Check that endpoint.url is the address of a chat model's server, up to the version, "
+            "such as http://localhost:8000/v1"
+        )
+    if trouble.wait_s:
+        return f"Run again then, or raise endpoint.patience_s ({patience_s:g})"
+    return f"Check that the server runs, or raise endpoint.patience_s ({patience_s:g})"
 
 
 def body_of(request: Request, endpoint: Endpoint) -> dict[str, Any]:
@@ -222,11 +245,24 @@ def answer_of(content: bytes) -> Answer:
     try:
         found = json.loads(content)
         choice = found["choices"][0]["message"]["content"]
-        usage = found.get("usage") or {}
-        tokens = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        raise Transient(f"its answer is no chat completion: {_said(content)!r}") from None
-    return Answer(choice if isinstance(choice, str) else "", tokens[0], tokens[1])
+    except (ValueError, KeyError, IndexError, TypeError):
+        raise _NoCompletion(f"its answer is no chat completion: {_said(content)!r}") from None
+    if isinstance(choice, list):  # in parts, as OpenAI's interface has it too
+        parts = [part.get("text") for part in choice if isinstance(part, dict)]
+        choice = "".join(part for part in parts if isinstance(part, str))
+    text = choice if isinstance(choice, str) else ""
+    usage = found.get("usage")
+    counts = usage if isinstance(usage, dict) else {}
+    return Answer(
+        text.encode("utf-8", "replace").decode(),  # no half of a surrogate pair
+        _tokens(counts.get("prompt_tokens")),
+        _tokens(counts.get("completion_tokens")),
+    )
+
+
+def _tokens(count: Any) -> int:
+    """What a server counts; 0 where it is no number."""
+    return count if isinstance(count, int) and 0 < count < 1 << 40 else 0
 
 
 def _said(content: bytes) -> str:

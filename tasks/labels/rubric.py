@@ -54,14 +54,26 @@ def asked_again(messages: Messages, answer: str, reminder: str) -> Messages:
     return (*messages, ("assistant", answer), ("user", reminder))
 
 
+_OF_MOST = re.compile(r"\s*(?:/|\bout of\b)\s*(\d+(?:[.,]\d+)?)", re.IGNORECASE)
+
+
 def read_score(answer: str, reading: ScoreReading) -> float | None:
-    """The score of an answer: the last match; None for one that is missing or out of range."""
-    numbers = [found[1] for found in re.finditer(reading.pattern, answer)]
+    """The score of an answer: the last match; None for one that is missing or out of range, or on
+    another scale, as `3/10` where the highest score is 5.
+    """
     try:
-        score = float(numbers[-1].strip().replace(",", "."))
-    except (IndexError, AttributeError, ValueError):  # no match, an empty group, no number
+        *_, last = re.finditer(reading.pattern, answer)
+        score = _number(last[1])
+    except (AttributeError, ValueError):  # no match, an empty group, no number
+        return None
+    most = _OF_MOST.match(answer, last.end(1))
+    if most is not None and _number(most[1]) != reading.high:
         return None
     return score if reading.low <= score <= reading.high else None
+
+
+def _number(text: str) -> float:
+    return float(text.strip().replace(",", ".").replace("\u2212", "-"))
 
 
 def agreement(pairs: Sequence[tuple[float, float]], reading: ScoreReading) -> dict[str, Any]:

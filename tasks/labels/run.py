@@ -25,7 +25,7 @@ from tasks.documents.sampling import (
     write_sample,
 )
 from tasks.documents.schema import COMPRESSION
-from tasks.labels.ask import Account, Question, ask_all, questions
+from tasks.labels.ask import SHOWN, Account, Question, ask_all, questions
 from tasks.labels.rubric import agreement
 from tasks.labels.stage import LabelsParameters
 
@@ -41,8 +41,8 @@ SCHEMA = pa.schema(
     ]
 )
 
-EXAMPLES, SHOWN = 5, 300
-"""Malformed answers in the statistics, and characters of each."""
+EXAMPLES = 5
+"""Malformed answers in the statistics."""
 
 
 def run(context: Context) -> Outcome:

@@ -23,6 +23,7 @@ Pin: `model`, the files of a model that runs here.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
@@ -37,8 +38,10 @@ from tasks.documents.roles import ALL_EDITS, columns_of
 TEXT = "{text}"
 """Stands for the document in a prompt."""
 
-PATTERN = r"(?i)score\s*(?:\([^)]*\))?(?:\s+(?:is|of))?\W{0,8}(\d+(?:[.,]\d+)?)"
-"""`Educational score: 3`, `**Score** (0-5): 3`, `score is 3`."""
+PATTERN = (
+    r"(?i)score\s*(?:\([^)]*\))?(?:\s+(?:is|of))?\W{0,8}?((?:(?<![a-z])[-\u2212])?\d+(?:[.,]\d+)?)"
+)
+"""`Educational score: 3`, `**Score** (0-5): 3`, `score is 3`; -1 too, but `score-3` is 3."""
 
 
 class ScoreReading(Parameters):
@@ -73,6 +76,17 @@ class Price(Parameters):
 
     input: float = pydantic.Field(ge=0)
     output: float = pydantic.Field(ge=0)
+
+
+_OURS = {
+    "model": "is set as endpoint.model",
+    "messages": "are made of `prompt` and `system`",
+    "max_tokens": "is set beside `prompt`",
+    "temperature": "is set beside `prompt`",
+    "seed": "is set beside `prompt`",
+    "stream": "answers are read whole",
+}
+"""Fields of a request that the stage itself states, and why."""
 
 
 class Endpoint(Parameters):
@@ -120,6 +134,19 @@ class Endpoint(Parameters):
             )
         return url.rstrip("/").removesuffix("/chat/completions")
 
+    @pydantic.field_validator("extra")
+    @classmethod
+    def _beside_ours(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        if ours := sorted(_OURS.keys() & extra.keys()):
+            raise ValueError(f"{', '.join(ours)}: {_OURS[ours[0]]}; leave it out of `extra`")
+        try:
+            json.dumps(extra, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"cannot be sent as JSON ({error}); write numbers, texts, lists and maps"
+            ) from None
+        return extra
+
     @pydantic.field_validator("key")
     @classmethod
     def _variable(cls, key: str | None) -> str | None:
@@ -144,7 +171,7 @@ class LabelsParameters(Parameters):
         default=None,
         description="instead of an endpoint, the folder or hub name of a chat model that runs here",
     )
-    sample: Count = pydantic.Field(default=1_000, description="documents of each source")
+    sample: Count = pydantic.Field(default=1_000, gt=0, description="documents of each source")
     seed: int = pydantic.Field(default=0, ge=0)
     languages: tuple[str, ...] | None = pydantic.Field(
         default=None, description="only documents in these languages, where langid tells"

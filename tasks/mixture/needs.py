@@ -1,9 +1,11 @@
-"""How many proxies a search needs. Standard library only, as plans ask it."""
+"""How many proxies a search needs. Imports are light, as plans ask it."""
 
 from __future__ import annotations
 
 import math
 from typing import Literal
+
+from infra.quantities import counted
 
 LawName = Literal["exponential", "additive", "joint", "linear"]
 
@@ -51,14 +53,15 @@ def too_few(
     least = min(needed, key=needed.__getitem__)
     if proxies < needed[least]:
         return (
-            f"{proxies} proxies are too few: the law {least!r} has {needed[least] - SPARE} "
-            f"parameters for {categories} categories, {sizes} sizes and {lengths} lengths, and "
-            f"needs {needed[least]} proxies; raise `draws`"
+            f"draws add up to {counted(proxies, 'proxy', 'proxies')}, too few: the law {least!r} "
+            f"has {counted(needed[least] - SPARE, 'parameter')} for {categories} categories, "
+            f"{counted(sizes, 'size')} and {counted(lengths, 'length')}, and needs "
+            f"{needed[least]} proxies; raise `draws`"
         )
     if proxies < (wanted := for_interval(level)):
         return (
-            f"{proxies} proxies are too few for intervals of level {level:g}, which need {wanted}; "
-            "raise `draws`, or lower `level`"
+            f"draws add up to {counted(proxies, 'proxy', 'proxies')}, too few for intervals of "
+            f"level {level:g}, which need {wanted}; raise `draws`, or lower `level`"
         )
     return ""
 

@@ -12,7 +12,7 @@ from tasks.mixture.needs import LawName
 
 Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 Weight = Annotated[float, pydantic.Field(gt=0)]
-LawChoice = Literal["auto"] | LawName
+LawChoice = Literal["auto", LawName]
 
 
 class ShareLimits(Parameters):

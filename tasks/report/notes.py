@@ -62,6 +62,8 @@ def notes_of(inputs: Inputs) -> list[str]:
         *ingest_notes(inputs.get("ingest", ())),
         *cut_notes(inputs.get("cut", ())),
         *missing_languages(inputs),
+        *learned_notes(inputs),
+        *left_out_notes(inputs.get("mixture", ())),
         *training_notes(inputs.get("training", ())),
         *evaluation_notes(inputs.get("evaluation", ())),
         *(f"warning: {note}. Write action: document, or passage" for note in leak_notes(inputs)),
@@ -118,6 +120,26 @@ def ingest_notes(sources: Iterable[Artifact]) -> list[str]:
 def cut_notes(cuts: Iterable[Artifact]) -> list[str]:
     """Notes from cut on block lists, such as one that blocks nothing."""
     return [note for artifact in cuts for note in artifact.statistics.get("notes", ())]
+
+
+def learned_notes(inputs: Inputs) -> list[str]:
+    """Notes on classifiers and on documents without a score."""
+    return [
+        f"{stage}/{artifact.name}: {note}"
+        for stage in ("classifier", "scores")
+        for artifact in inputs.get(stage, ())
+        for note in artifact.statistics.get("notes", ())
+    ]
+
+
+def left_out_notes(searches: Iterable[Artifact]) -> list[str]:
+    """A note for each proxy that a search for a mixture left out."""
+    return [
+        f"warning: mixture/{search.name}: {note}"
+        for search in searches
+        for note in search.statistics.get("notes", ())
+        if "left out" in note
+    ]
 
 
 def training_notes(phases: Iterable[Artifact]) -> list[str]:

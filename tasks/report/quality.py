@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from infra.store import Artifact
-from tasks.report.blocks import Block, Cell, Figure, Fold, Section, Side, Text, section, table
+from tasks.report.blocks import Block, Cell, Figure, Section, Side, Text, section, table
 from tasks.report.chart import Line, chart
 from tasks.report.notes import Inputs
 
@@ -28,15 +27,6 @@ def quality_numbers(inputs: Inputs) -> dict[str, Any]:
             if any(times != "1" for times in a.statistics.get("repeats", ()))
         },
     }
-
-
-def quality_notes(scores: Sequence[Artifact]) -> list[str]:
-    """Notes on documents without a score."""
-    return [
-        f"{artifact.identity.partition('@')[0]}: {note}"
-        for artifact in scores
-        for note in artifact.statistics.get("notes", ())
-    ]
 
 
 def quality(numbers: Numbers) -> Section | None:
@@ -116,7 +106,8 @@ def _classifiers(classifiers: Mapping[str, Mapping[str, Any]]) -> Iterator[Block
     if drawn:
         yield Side(tuple(drawn[:3]))
     for name, found in trained.items():
-        yield Fold(f"Where {name} disagrees", tuple(_disagreements(found["disagreements"])))
+        yield Text(f"Where {name} disagrees most with what it was taught, among those documents:")
+        yield from _disagreements(found["disagreements"])
 
 
 def _reliability(name: str, rows: Sequence[Mapping[str, Any]]) -> Any:

@@ -19,10 +19,11 @@ from tasks.report.notes import (
     evaluation_notes,
     ingest_notes,
     leak_notes,
+    learned_notes,
     missing_languages,
     training_notes,
 )
-from tasks.report.quality import quality_notes, quality_numbers
+from tasks.report.quality import quality_numbers
 from tasks.report.scores import chances, changes
 
 CLUSTERS_SHOWN = 12
@@ -79,7 +80,7 @@ def summary(inputs: Inputs) -> dict[str, Any]:
             *ingest_notes(inputs.get("ingest", ())),
             *missing_languages(inputs),
             *cut_notes(inputs.get("cut", ())),
-            *quality_notes(inputs.get("scores", ())),
+            *learned_notes(inputs),
         ],
         "leaks": leak_notes(inputs),
         "scorecard": _json_file(inputs.get("scorecard", ()), "scorecard.json"),

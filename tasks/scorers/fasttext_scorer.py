@@ -63,8 +63,10 @@ def margins(path: str, meta: ScorerMeta, texts: Sequence[str]) -> npt.NDArray[np
     model = load(path)
     label = PREFIX + meta.label
     found = np.full(len(texts), np.nan)
-    for row, text in enumerate(texts):
-        line = prepare(text, meta.preparation, meta.max_characters)
+    # All are prepared first: in turns, the model's vectors and what preparing needs would push each
+    # other out of the processor's cache (a tenth of the time).
+    lines = [prepare(text, meta.preparation, meta.max_characters) for text in texts]
+    for row, line in enumerate(lines):
         predicted = model.predict(f"{line}\n", -1, 0.0, "strict") if line else ()
         if not predicted:
             continue

@@ -23,7 +23,7 @@ from tasks.documents.proposals import proposed_shares
 from tasks.documents.selected import HELD_OUT_FOLDER
 from tasks.training.monitoring.names import EVALUATIONS, METRICS, SAMPLES, TENSORBOARD, in_words
 from tasks.training.origin import refuse_other_tokenizer
-from tasks.training.recipe.sections import TimesNatural
+from tasks.training.recipe.mixtures import TimesNatural
 from tasks.training.spec import CHECKPOINTS, STOP, resume_place
 from tasks.training.stage import TrainingParameters
 from tasks.training.supervision.sharing import SharedCheckpoints

@@ -34,26 +34,28 @@ from tasks.training.recipe.adapter import Adapter, refuse_untrained
 from tasks.training.recipe.devices import Devices
 from tasks.training.recipe.durations import Duration
 from tasks.training.recipe.exclusions import exclusions
+from tasks.training.recipe.mixtures import (
+    BucketsOf,
+    FromMixture,
+    Mixture,
+    Share,
+    ShareEpochs,
+    TimesNatural,
+)
 from tasks.training.recipe.monitoring import EvaluationField, TrackerField
 from tasks.training.recipe.sections import (
     DEFAULT_EPOCHS,
     AttentionField,
     Batch,
-    BucketsOf,
     Compile,
     DataCursor,
     DocumentMask,
-    FromMixture,
     Guard,
     MaxEpochs,
-    Mixture,
     Optimizer,
     PrecisionField,
     RecomputeField,
     Seed,
-    Share,
-    ShareEpochs,
-    TimesNatural,
     Trainable,
 )
 

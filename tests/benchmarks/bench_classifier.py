@@ -1,8 +1,9 @@
 """Scoring 2.5 KB documents on one core: ours, from a table of raw text to a column of scores, and
 bare fastText (its C++ predict on lines that are prepared already), which is the ceiling.
 
-`prepared` is fastText with our preparation of the line; `plain` the way of classifiers trained
-elsewhere. A linear probe, on vectors that are there, is measured beside them.
+Beside it: the same with characters of unspaced scripts set apart by a pattern, as it was before;
+classifiers trained elsewhere, whose lines are taken as they are; a linear probe, on vectors that
+are there.
 
 Run: python -m tests.benchmarks.bench_classifier. Reads PUNA_REAL_DATA or ../shared/data; trains a
 small model first.
@@ -14,6 +15,7 @@ import os
 import statistics
 import tempfile
 import time
+import unittest.mock
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from tasks.scorers.meta import ScorerMeta
 from tasks.scorers.prepare import prepare
 from tasks.scorers.scorer import Scorer
 from tasks.scores.run import annotate_table
+from tests.tasks.scorers.test_prepare import by_pattern
 
 DATA = Path(
     os.environ.get("PUNA_REAL_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")
@@ -57,6 +60,11 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
+def _by_pattern(scorer: Scorer, table: pa.Table) -> None:
+    with unittest.mock.patch("tasks.scorers.prepare.apart", by_pattern):
+        annotate_table(scorer, table)
+
+
 def measure(language: str, texts: list[str], folder: Path) -> None:
     """Print a line for each way."""
     lines = [prepare(text, "words", 10_000) for text in texts]
@@ -80,8 +88,10 @@ def measure(language: str, texts: list[str], folder: Path) -> None:
     with_vectors = table.append_column("vector", to_column(vectors, np.ones(len(texts), np.bool_)))
     linear = Scorer(ScorerMeta("linear", "probability"), probe)
     ways: dict[str, Callable[[], object]] = {
+        "preparation": lambda: [prepare(text, "words", 10_000) for text in texts],
         "bare fastText": lambda: [bare.predict(f"{line}\n", -1, 0.0, "strict") for line in lines],
         "ours, trained here": lambda: annotate_table(Scorer(words, model), table),
+        "ours, by a pattern": lambda: _by_pattern(Scorer(words, model), table),
         "ours, trained elsewhere": lambda: annotate_table(Scorer(plain, model), table),
         "linear probe": lambda: annotate_table(linear, with_vectors),
     }

@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -183,6 +184,62 @@ def test_inspect_shows_scores_beside_the_curve(world: dict[str, Any]) -> None:
             and "0 drop, 40 x1, 80 x2.5, 95 x4; cut-offs 0." in entry["limit"]
             for entry in shown
         )
+
+
+def traced(world: dict[str, Any], *words: str) -> Any:
+    words = ("trace", str(world["recipe"]), *words, "--store", str(world["folder"] / "store"))
+    return CliRunner().invoke(app, words)
+
+
+def told_of(world: dict[str, Any], id_: str) -> dict[str, tuple[str, str]]:
+    """Stage -> (fate, what is told)."""
+    (document,) = json.loads(traced(world, "--document", id_, "--json").stdout)["documents"]
+    return {
+        one["artifact"].partition("/")[0]: (one["fate"], one["what"]) for one in document["told"]
+    }
+
+
+def test_trace_tells_what_became_of_a_document(world: dict[str, Any]) -> None:
+    made = world["made"]
+    ids = column(made["ingest/web"], "id")
+    repeats = dict(zip(ids, column(made["cut/main"], "repeats"), strict=True))
+    lines = {row["id"]: row for row in selected(made)}
+    often = next(id_ for id_ in lines if repeats[id_] == 4)
+    told = told_of(world, often)
+    assert told["ingest"][1].startswith("web.jsonl, byte ")
+    assert told["scores"][1].startswith("score by edu: 0.")
+    assert "cut-offs 0." in told["scores"][1]
+    assert told["cut"] == ("kept", "category web, und; read 4 times an epoch")
+    assert told["dedup"] == ("kept", "near to none that stays")
+    assert told["select"][0] == "kept"
+    assert told["select"][1].startswith("line of web, read 4 times an epoch; ")
+    dropped = next(id_ for id_ in ids if not repeats[id_])
+    told = told_of(world, dropped[:12])
+    assert told["cut"] == ("dropped", "classifier.edu") and "dedup" not in told
+    rows = pq.read_table(made["labels/edu"].path("labels.parquet")).to_pylist()
+    twice = next(row for row in rows if row["repeated"] is not None)
+    said = told_of(world, twice["id"])["labels"][1]
+    assert said == f"score {twice['score']:g}, asked again {twice['repeated']:g}"
+    shown = traced(world, "--document", often).stdout
+    assert shown.startswith(f"{often}  web") and "read 4 times an epoch" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "state a phase and --step"),
+        (("one",), "state a phase and --step"),
+        (("one", "--step", "1", "--document", "ab" * 16), "--document alone"),
+        (("--document", "ab"), "give 8 or more digits of the id"),
+        (("--document", "ab" * 16), "no document has the id or URL"),
+        (("--document", "https://nowhere.example/"), "sources read: web"),
+    ],
+)
+def test_what_trace_cannot_find_is_said(
+    world: dict[str, Any], words: tuple[str, ...], said: str
+) -> None:
+    refused = traced(world, *words)
+    assert refused.exit_code == 2 and said in refused.stderr
 
 
 def test_the_report_shows_rubric_classifier_and_curve(world: dict[str, Any]) -> None:

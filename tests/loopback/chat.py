@@ -20,7 +20,8 @@ from typing import Any
 
 Fault = str
 """`drop`, `429`, `503`, `401`, `404`, `400`, `page` (HTML with 200), `empty`, `words` (no score),
-`slow` (longer than any timeout of a test).
+`slow` (longer than any timeout of a test), `moved` (a redirection), `half` (JSON that breaks off),
+`parts` (a list instead of a text), `odd` (half a surrogate pair, and no numbers as counts).
 """
 
 _EXPLAINS = re.compile(
@@ -121,14 +122,27 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             said = {"error": {"message": f"this is a {fault}"}}
             self._say(int(fault), json.dumps(said).encode(), headers)
             return
+        if fault == "moved":
+            self._say(308, b"", {"Location": "http://elsewhere.example/v1/chat/completions"})
+            return
         if fault == "page":
             self._say(200, b"<html>log in</html>", {"Content-Type": "text/html"})
             return
         texts = {"empty": None, "words": "I would rather not say."}
         text = texts[fault] if fault in texts else chat.reply(body)
-        usage = {"prompt_tokens": len(str(body)) // 4, "completion_tokens": 12}
-        said = {"choices": [{"message": {"role": "assistant", "content": text}}], "usage": usage}
-        self._say(200, json.dumps(said).encode())
+        usage: dict[str, Any] = {"prompt_tokens": len(str(body)) // 4, "completion_tokens": 12}
+        content: Any = [{"type": "text", "text": text}] if fault == "parts" else text
+        if fault == "odd":
+            content, usage = (
+                f"\ud800 {text}",
+                {"prompt_tokens": float("inf"), "completion_tokens": "?"},
+            )
+        said = {"choices": [{"message": {"role": "assistant", "content": content}}], "usage": usage}
+        whole = json.dumps(said).encode()
+        if fault == "half":
+            self._say(200, whole[:40])
+            return
+        self._say(200, whole)
         with chat.lock:
             chat.bodies.append(body)
             chat.answered[json.dumps([body["messages"], body.get("seed")])] += 1

@@ -30,7 +30,7 @@ from tasks.model.stage import ModelParameters
 from tasks.token_vectors.stage import STAGE as TOKEN_VECTORS
 from tasks.tokenizer.stage import STAGE as TOKENIZER
 from tasks.training.phases.section import TrainingSection
-from tasks.training.recipe.sections import categories_of
+from tasks.training.recipe.mixtures import categories_of
 from tasks.training.stage import STAGE as TRAINING
 
 KEPT = {

@@ -1,4 +1,4 @@
-"""The answer of `puna plan --scale`: everything predicted, as data and in words."""
+"""The answer of `puna plan --scale`: everything predicted, as data."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from flows.planning.plan import Plan
-from flows.planning.reading import in_bytes
-from flows.planning.scale import grouping, history
+from flows.planning.scale import attention, grouping, history
 from flows.planning.scale.cluster import Cluster
 from flows.planning.scale.costs import Costs, read_costs
 from flows.planning.scale.grouping import Grouping
@@ -17,16 +16,9 @@ from flows.planning.scale.walls import Bottleneck, Timed, Wall
 from flows.planning.scale.works import DATA_STAGES, Funnel, Work, works
 from flows.recipe.file import RecipeError
 from flows.recipe.sections import Recipe
-from infra.quantities import duration
 from infra.store import Store
 from tasks.dedup.stage import STAGE as DEDUP
 from tasks.ingest.stage import STAGE as INGEST
-
-MANY = 10**8
-"""Documents from which a component may outgrow a worker."""
-
-BATCH_BYTES = 728
-"""Of a document that is elected (docs/dedup.md)."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +129,8 @@ def answer(
         by_source,
         tuple(_stages(walls, cluster)),
         tuple(timed.bottlenecks()),
-        tuple(_unfit(todo, cluster, recipe, grouped, wanted)),
-        (*_notes(by_source, todo, told), *shares),
+        tuple(attention.unfit(todo, cluster, recipe, grouped, wanted)),
+        (*attention.notes(by_source, todo, told), *shares),
         tuple(dict.fromkeys(_skipped(plan))),
     )
 
@@ -268,183 +260,3 @@ def _stages(walls: Sequence[Wall], cluster: Cluster) -> list[Stage]:
             )
         )
     return found
-
-
-def _unfit(
-    todo: Sequence[Work],
-    cluster: Cluster,
-    recipe: Recipe,
-    grouped: Grouping | None,
-    wanted: float,
-) -> list[str]:
-    """What would stop the run on this cluster."""
-    said = []
-    for work in todo:
-        if work.worker_bytes > cluster.memory:
-            said.append(
-                f"{work.id}: a worker needs {in_bytes(work.worker_bytes)}, a node has "
-                f"{in_bytes(cluster.memory)}"
-            )
-        if work.one_process_bytes > cluster.memory:
-            said.append(
-                f"{work.id}: one process needs {in_bytes(work.one_process_bytes)} for "
-                f"{work.documents:,.0f} documents, a node has {in_bytes(cluster.memory)}: take a "
-                "node with more memory, or fewer documents a run (earlier ones in dedup.history, "
-                "which holds survivors alone)"
-            )
-        if work.stage == DEDUP.name and work.documents > grouping.MOST_DOCUMENTS:
-            said.append(
-                f"{work.id}: {work.documents:,.0f} documents are more than the "
-                f"{grouping.MOST_DOCUMENTS:,} that one run can number: run crawl by crawl, with "
-                "the earlier ones in dedup.history"
-            )
-    stored = sum(work.writes for work in todo)
-    scratch = max((work.scratch for work in todo), default=0.0)
-    room = cluster.disk * cluster.nodes
-    lying = scratch + (stored if cluster.store == "disk" else 0.0)
-    if lying > room:
-        said.append(
-            f"disk: {in_bytes(lying)} of {'artifacts and ' if cluster.store == 'disk' else ''}"
-            f"scratch space, the nodes have {in_bytes(room)}: larger disks, or a share of the "
-            "documents at a time"
-        )
-    if grouped is not None and recipe.dedup is not None:
-        total = cluster.nodes * cluster.memory
-        if grouped.memory > total:
-            said.append(
-                f"dedup needs {in_bytes(grouped.memory)} in all processes together, the nodes have "
-                f"{in_bytes(total)}: more memory, or fewer documents a run"
-            )
-        elif grouped.memory > recipe.dedup.memory:
-            said.append(
-                f"dedup.memory: {in_bytes(recipe.dedup.memory)} in the recipe, at least "
-                f"{in_bytes(grouped.memory)} needed here; set {wanted / 1e9:.0f}G (assumed below)"
-            )
-    if cluster.nodes > 1 and recipe.engine.kind != "ray":
-        said.append(
-            f"{cluster.nodes} nodes need engine.kind: ray, and a store that all of them see: on "
-            "s3://, or on a file system that they share"
-        )
-    return said
-
-
-def _notes(
-    by_source: Mapping[str, Size], todo: Sequence[Work], told: Mapping[str, object]
-) -> list[str]:
-    notes = [
-        f"source {name}: {size.records:,.0f} records, {size.documents:,.0f} documents of "
-        f"{size.text_bytes / max(size.documents, 1) / 1e3:.1f} kB ({size.how})"
-        for name, size in by_source.items()
-    ]
-    compared = next((work for work in todo if work.stage == DEDUP.name), None)
-    if compared is not None and compared.documents > MANY:
-        tenth = compared.meeting / 10 * BATCH_BYTES
-        notes.append(
-            "dedup elects documents that template text connects in one process: a tenth of those "
-            f"that meet would be {in_bytes(tenth)}; raise dedup.rows, or use line_dedup, where the "
-            "stage says so"
-        )
-    if told:
-        notes.append(
-            "unit costs of this store's own runs: "
-            + "; ".join(f"{w.id} ({w.known_from})" for w in todo if w.id in told)
-        )
-    lacking = [work.id for work in todo if work.known_from == "no unit cost"]
-    if lacking:
-        notes.append(f"no unit cost is known of {', '.join(lacking)}: counted as nothing")
-    return notes
-
-
-COLUMNS = (
-    "stage",
-    "documents",
-    "core-hours",
-    "hours",
-    "workers",
-    "memory each",
-    "one process",
-    "reads",
-    "writes",
-    "requests",
-    "money",
-)
-
-
-def rows(found: Answer) -> list[tuple[str, ...]]:
-    """The table: a row a stage, and their sum. Money is "" where the cluster has no price."""
-    paid = bool(found.cluster.price_hour or found.money)
-    table: list[tuple[str, ...]] = []
-    for stage in found.stages:
-        one = ""
-        if stage.one_process_hours > 0.005 or stage.one_process_bytes > 1e9:
-            one = duration(stage.one_process_hours * 3600)
-            if stage.one_process_bytes:
-                one += f", {in_bytes(stage.one_process_bytes)}"
-        table.append(
-            (
-                stage.name,
-                f"{stage.documents:,.0f}",
-                amount(stage.core_hours),
-                amount(stage.hours),
-                f"{stage.workers:,}",
-                in_bytes(stage.worker_bytes),
-                one,
-                in_bytes(stage.reads),
-                in_bytes(stage.writes),
-                f"{stage.requests + stage.store_requests:,.0f}",
-                f"{stage.money:,.0f}" if paid else "",
-            )
-        )
-    table.append(
-        (
-            "all",
-            "",
-            amount(found.core_hours),
-            amount(found.hours),
-            "",
-            "",
-            "",
-            in_bytes(sum(stage.reads for stage in found.stages)),
-            in_bytes(found.stored),
-            f"{sum(s.requests + s.store_requests for s in found.stages):,.0f}",
-            f"{found.money:,.0f}" if paid else "",
-        )
-    )
-    return table
-
-
-def amount(hours: float) -> str:
-    """Hours with as many digits as they deserve."""
-    if hours >= 10:
-        return f"{hours:,.0f}"
-    return f"{hours:.1f}" if hours >= 1 else f"{hours:.2g}"
-
-
-def lines(found: Answer) -> list[str]:
-    """The answer in words, around the table."""
-    kept = next((s.kept for s in found.stages if s.name == "select"), None)
-    left = f", {kept:,.0f} documents selected" if kept is not None else ""
-    money = ""
-    if found.cluster.price_hour:
-        unit = found.cluster.currency
-        month = f", {found.store_month:,.0f} a month to keep it all" if found.store_month else ""
-        money = f", {found.money:,.0f} {unit}{month}"
-    said = [
-        f"≈ {duration(found.hours * 3600)} on the cluster, {amount(found.core_hours)} core-hours, "
-        f"{in_bytes(found.stored)} written{money}{left}"
-    ]
-    for number, one in zip(("first", "second"), found.bottlenecks, strict=False):
-        of = "" if number == "first" else ", were the first to cost nothing"
-        said.append(
-            f"{number} bottleneck: {one.what} in {one.stage}, {duration(one.seconds)} of "
-            f"{duration(one.of)}{of}. What to change: {one.change}"
-        )
-    said += [f"needs attention: {line}" for line in found.unfit]
-    said += found.notes
-    if found.skipped:
-        said.append(f"not predicted here: {', '.join(found.skipped)}")
-    said.append(
-        "predictions multiply what was measured on one core; expect a factor of two "
-        "(docs/scaling.md)"
-    )
-    return said

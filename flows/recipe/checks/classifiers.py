@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from flows.recipe.checks.names import unknown_names
 from tasks.documents.curves import Curve
+from tasks.documents.keep import ScoreKeep
 
 if TYPE_CHECKING:
-    from flows.recipe.sections import ClassifierSection, Recipe, Source
+    from flows.recipe.quality import ClassifierSection
+    from flows.recipe.sections import Recipe, Source
 
 
 def check_classifiers(recipe: Recipe) -> Iterator[str]:
@@ -77,6 +79,8 @@ def _check_source(name: str, source: Source, recipe: Recipe) -> Iterator[str]:
             )
         if isinstance(use.keep, Curve) and any(f not in (0, 1) for f in use.keep.factors):
             repeating.append(classifier)
+        if section is not None and isinstance(use.keep, ScoreKeep):
+            yield from _check_threshold(f"{place}.keep", classifier, section, use.keep)
         if section is None or use.keep is None or "unscored" in use.model_fields_set:
             continue
         foreign = [code for code in kept or () if code not in (section.languages or (code,))]
@@ -91,4 +95,15 @@ def _check_source(name: str, source: Source, recipe: Recipe) -> Iterator[str]:
             f"sources.{name}.classifiers: {' and '.join(repeating)} both repeat documents, and a "
             "document has one number of repeats; leave one curve, and make the others drop or "
             "keep (factors 0 and 1)"
+        )
+
+
+def _check_threshold(
+    place: str, name: str, section: ClassifierSection, keep: ScoreKeep
+) -> Iterator[str]:
+    probability = section.model is None and section.target == "probability"
+    if probability and not any(map(keep.passes, (0.0, 1.0))):
+        yield (
+            f"{place}: scores of {name} are probabilities, from 0 to 1, and none is "
+            f"{keep.comparison}{keep.limit:g}; name a number in between"
         )

@@ -10,7 +10,8 @@ from flows.recipe.references import ArtifactReference
 from tasks.duplicates.preferences import PREFERENCES
 
 if TYPE_CHECKING:
-    from flows.recipe.sections import DedupSection, Recipe
+    from flows.recipe.duplicates import DedupSection
+    from flows.recipe.sections import Recipe
 
 
 def check_dedup(recipe: Recipe) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flows.recipe.checks.names import unknown_names
 from tasks.embeddings.stage import BASE
 
 if TYPE_CHECKING:
@@ -29,6 +30,12 @@ def check_embeddings(recipe: Recipe) -> list[str]:
             problems.append(
                 "semantic: compares what dedup leaves, in its order; remove `dedup: null`, or "
                 "semantic"
+            )
+        problems += unknown_names("semantic.without", semantic.without, recipe.sources)
+        if recipe.compared() and not recipe.near():
+            problems.append(
+                "semantic.without: names every source that dedup compares; leave one out of it, or "
+                "remove semantic"
             )
     if section is None:
         return problems

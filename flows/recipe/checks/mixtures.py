@@ -11,7 +11,7 @@ from flows.recipe.proxies import proxies_of
 from flows.recipe.references import ArtifactReference, is_artifact
 from tasks.mixture.needs import too_few
 from tasks.training.planning.lengths import fixed_tokens
-from tasks.training.recipe.sections import FromMixture, mixture_name
+from tasks.training.recipe.mixtures import FromMixture, mixture_name
 
 if TYPE_CHECKING:
     from flows.recipe.mixing import MixtureSection
@@ -108,6 +108,9 @@ def _check_names(
                 f"{where}.around: shares sum to {sum(section.around.values()):g}, which leaves "
                 f"{section.given} nothing; lower them"
             )
+    for key, names in (("categories", section.categories or ()), ("search", section.search)):
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            yield f"{where}.{key}: {twice[0]!r} is named twice; name each category once"
     if len(categories) < 2:
         yield f"{where}.categories: a mixture has two categories or more; add one"
 

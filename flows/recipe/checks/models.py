@@ -11,7 +11,7 @@ import pydantic
 from flows.recipe.checks.names import unknown_names
 from flows.recipe.references import ArtifactReference, is_artifact
 from tasks.training.planning.ramps import PlanError
-from tasks.training.recipe.sections import categories_of
+from tasks.training.recipe.mixtures import categories_of
 
 if TYPE_CHECKING:
     from flows.recipe.sections import Recipe

@@ -9,7 +9,8 @@ from fractions import Fraction
 from tasks.training.phases.standing import Standing
 from tasks.training.planning.lengths import batch_tokens, fixed_tokens
 from tasks.training.recipe.durations import Duration, Ratio
-from tasks.training.recipe.sections import BatchRamp, ScheduleSection, Share
+from tasks.training.recipe.mixtures import Share
+from tasks.training.recipe.sections import BatchRamp, ScheduleSection
 
 COARSE_ROWS = 8
 """Batches of fewer rows that are not whole rows are reported: steps differ by over an eighth."""

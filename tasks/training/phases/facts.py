@@ -26,7 +26,8 @@ from tasks.training.planning.quotas import (
     row_limit,
 )
 from tasks.training.planning.ramps import PlanError
-from tasks.training.recipe.sections import categories_of, epochs_limit
+from tasks.training.recipe.mixtures import categories_of
+from tasks.training.recipe.sections import epochs_limit
 
 
 @dataclass(frozen=True)

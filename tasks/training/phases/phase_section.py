@@ -9,14 +9,8 @@ from tasks.checkpoints.context import ContextLength
 from tasks.training.planning.lengths import refuse_contradictions
 from tasks.training.recipe.adapter import AdapterOrSection
 from tasks.training.recipe.durations import Duration
-from tasks.training.recipe.sections import (
-    Batch,
-    DataCursor,
-    MaxEpochs,
-    Mixture,
-    ScheduleSection,
-    Trainable,
-)
+from tasks.training.recipe.mixtures import Mixture
+from tasks.training.recipe.sections import Batch, DataCursor, MaxEpochs, ScheduleSection, Trainable
 
 
 class PhaseSection(Parameters):

@@ -25,13 +25,13 @@ from tasks.training.recipe.adapter import Adapter, refuse_untrained
 from tasks.training.recipe.devices import Devices
 from tasks.training.recipe.durations import Duration, tokens
 from tasks.training.recipe.hardware import Hardware
+from tasks.training.recipe.mixtures import BucketsOf
 from tasks.training.recipe.monitoring import EvaluationField, TrackerField
 from tasks.training.recipe.sections import (
     DEFAULT_EPOCHS,
     AttentionField,
     Batch,
     BatchRamp,
-    BucketsOf,
     Compile,
     DocumentMask,
     Guard,

@@ -12,7 +12,8 @@ from fractions import Fraction
 
 from tasks.training.planning.lengths import Length, NotKnownYet, fixed_tokens, phase_length
 from tasks.training.recipe.durations import Duration
-from tasks.training.recipe.sections import Batch, DataCursor, Mixture
+from tasks.training.recipe.mixtures import Mixture
+from tasks.training.recipe.sections import Batch, DataCursor
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from fractions import Fraction
 from tasks.training.planning.batches import Batches, span_of_steps
 from tasks.training.planning.ramps import PlanError, Ramp
 from tasks.training.recipe.durations import Duration
-from tasks.training.recipe.sections import Batch, BatchRamp, Mixture, ShareEpochs
+from tasks.training.recipe.mixtures import Mixture, ShareEpochs
+from tasks.training.recipe.sections import Batch, BatchRamp
 
 AGREES = Fraction(1, 100)
 """A stated length may differ by this share from the one that epochs by category give: published

@@ -75,6 +75,12 @@ def test_vectors_of_all_crawls_are_sums_of_one_table(tmp_path: Path) -> None:
     nodes = stages(made, taken).nodes
     assert {"token_vectors/main", "embeddings/zh", "embeddings/replay"} <= nodes.keys()
     assert len(nodes["neighbours/main"].inputs["history"]) == 2
+    apart = recipe.model_copy(
+        update={"semantic": recipe.semantic.model_copy(update={"without": ("zh",)})}
+    )
+    made, taken = continued(apart, history, ["zh"])
+    near = stages(made, taken).nodes["neighbours/main"].inputs
+    assert near["documents"] == ("ingest/replay",) and len(near["history"]) == 1
 
 
 def test_a_later_crawl_keeps_what_would_change_the_meaning_of_numbers(recipe: Recipe) -> None:

@@ -52,6 +52,24 @@ def test_what_is_compared_gets_vectors_and_what_is_not_none_of_the_rest(tmp_path
     assert not {"dedup", "semantic", "embeddings"} & inputs["select/apart"].keys()
 
 
+def test_a_source_without_vectors_is_in_dedup_all_the_same(tmp_path: Path) -> None:
+    versions(tmp_path)
+    text = f"{tmp_path}/web.jsonl"
+    more = [f"sources.code={{ingest: {{format: jsonl, paths: [{text}]}}, category: web}}"]
+    history = ["artifact:old/select/web@latest", "artifact:old/select/code@latest"]
+    more += ["semantic.without=[code]", f"dedup={{history: {json.dumps(history)}}}"]
+    request = RunRequest.of(tmp_path / "r.yaml", more, store=str(tmp_path / "store"))
+    inputs = {id: step.node.inputs for id, step in prepare(request).plan.steps.items()}
+    assert set(inputs["dedup/main"]["documents"]) == {"ingest/code", "ingest/web"}
+    assert len(inputs["dedup/main"]["history"]) == 2
+    for id in ("neighbours/main", "semantic/main"):
+        assert inputs[id]["documents"] == ("ingest/web",)
+        assert [reference.name for reference in inputs[id]["history"]] == ["web"]
+    assert "embeddings/code" not in inputs
+    assert "dedup" in inputs["select/code"]
+    assert not {"semantic", "embeddings"} & inputs["select/code"].keys()
+
+
 def test_a_changed_threshold_repeats_neither_vectors_nor_pairs(tmp_path: Path) -> None:
     repeated = changed(tmp_path, "semantic.keep=<0.95")
     assert {"semantic/main", "select/web"} <= repeated
@@ -80,6 +98,11 @@ def test_vectors_may_be_of_a_model_that_another_recipe_made(tmp_path: Path) -> N
         (["semantic.keep=<0.7"], "keep is <0.7, but pairs below floor 0.8 are not searched"),
         (["semantic.keep=>0.9"], "does not keep what is far from others"),
         (["semantic.prefer=[length]"], "semantic.prefer: is set by the plan"),
+        (
+            ["semantic.without=[wep]"],
+            "semantic.without: 'wep' is not in this recipe (did you mean 'web'?)",
+        ),
+        (["semantic.without=[web]"], "semantic.without: names every source that dedup compares"),
         (["embeddings=null"], "semantic: compares vectors, and the recipe makes none"),
         (["dedup=null", "select.heldout=null"], "semantic: compares what dedup leaves"),
         (["model=null", "tokenizer=null"], "is base, but the recipe has no model.base"),

@@ -39,6 +39,8 @@ classifiers: {edu: {good: [good], bad: [web]}}
         ("5", "5 is not a comparison; write one of >=, >, <=, < and a number, such as '>=0.5'"),
         ("[0.5]", "[0.5] is not a comparison"),
         ("'>=much'", "'much' in '>=much' is not a number"),
+        ("'>=2'", "scores of edu are probabilities, from 0 to 1, and none is >=2"),
+        ("'<0'", "scores of edu are probabilities"),
         ("'>=nan'", "the limit is nan; write a finite number"),
     ],
 )

@@ -12,7 +12,7 @@ from flows.planning.request import RunRequest
 from flows.recipe.file import RecipeError
 from flows.recipe.proxy_shapes import model_shape, shape_of_size
 from flows.recipe.read import read_recipe
-from tasks.training.recipe.sections import TimesNatural
+from tasks.training.recipe.mixtures import TimesNatural
 
 RECIPE = """\
 name: r
@@ -59,6 +59,18 @@ def planned(recipe: Path, *overrides: str) -> Prepared:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        (["mixtures.main.categories=[web, web]"], "categories: 'web' is named twice"),
+        (
+            ["mixtures.main.law=magic"],
+            "'magic' is not allowed; allowed: 'auto', 'exponential', 'additive', 'joint' or "
+            "'linear'",
+        ),
+        (["mixtures.main.around={web: -1, code: 2}"], "around.web: -1 must be more than 0"),
+        (["mixtures.main.around=natrual"], "allowed: 'natural' or 'simplex'"),
+        (
+            ["mixtures.main.proxies=[{parameters: 30K, tokens: 0, draws: 8}]"],
+            "mixtures.main.proxies.0: tokens: 0 tokens trains nothing; state more",
+        ),
         (
             ["training.phases.one.mixture={from: mian}"],
             "training.phases.one.mixture.from: 'mian' is no search stated before in this recipe "
@@ -98,12 +110,13 @@ def planned(recipe: Path, *overrides: str) -> Prepared:
         ),
         (
             ["mixtures.main.proxies=[{parameters: 30K, tokens: 64K, draws: 3}]"],
-            "mixtures.main.proxies: 3 proxies are too few: the law 'linear' has 2 parameters for "
-            "2 categories, 1 sizes and 1 lengths, and needs 4 proxies; raise `draws`",
+            "mixtures.main.proxies: draws add up to 3 proxies, too few: the law 'linear' has 2 "
+            "parameters for 2 categories, 1 size and 1 length, and needs 4 proxies; raise `draws`",
         ),
         (
             ["mixtures.main.proxies=[{parameters: 30K, tokens: 64K, draws: 8}]"],
-            "mixtures.main.proxies: 8 proxies are too few for intervals of level 0.9, which need 9",
+            "mixtures.main.proxies: draws add up to 8 proxies, too few for intervals of level 0.9, "
+            "which need 9",
         ),
         (
             ["mixtures.main.proxies=[{parameters: 2K, tokens: 64K, draws: 9}]"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
+import unittest.mock
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,17 @@ def test_too_many_malformed_answers_end_in_a_sentence_and_stay_cached(tmp_path: 
     assert made.statistics["malformed"]["examples"][0] == "I would rather not say."
 
 
+def test_a_prompt_that_gets_no_score_is_not_asked_of_all(tmp_path: Path) -> None:
+    chat = ChatServer(by_number, faults=lambda number: "words")
+    with (
+        chatting(chat) as url,
+        pytest.raises(StageError, match="none of the first 10 answers has a score from 0 to 5"),
+        unittest.mock.patch("tasks.labels.ask.MOST_UNREADABLE", 10),
+    ):
+        labels(url, tmp_path, repeat=0)
+    assert sum(chat.answered.values()) < 10 + 8 + 1  # what was under way at the tenth
+
+
 def test_throttling_holds_back_all_requests(tmp_path: Path) -> None:
     chat = ChatServer(
         by_number, faults=lambda number: "429" if number in (3, 4) else None, retry_after="0.4"
@@ -119,12 +131,19 @@ def test_throttling_holds_back_all_requests(tmp_path: Path) -> None:
 
 
 def test_passing_faults_are_tried_again(tmp_path: Path) -> None:
-    faults: dict[int, Fault] = {0: "503", 4: "drop", 6: "page", 8: "503"}
+    faults: dict[int, Fault] = {0: "503", 4: "drop", 6: "page", 8: "503", 10: "half"}
     chat = ChatServer(by_number, faults=faults.get)
     with chatting(chat) as url:
         made = labels(url, tmp_path, repeat=0)
     assert made.statistics["scored"] == 30
     assert max(chat.answered.values()) == 1
+
+
+@pytest.mark.parametrize("fault", ["parts", "odd"])
+def test_odd_answers_are_read(tmp_path: Path, fault: Fault) -> None:
+    with chatting(ChatServer(by_number, faults=lambda number: fault)) as url:
+        made = labels(url, tmp_path, repeat=0)
+    assert made.statistics["scored"] == 30 and not made.statistics["malformed"]["answers"]
 
 
 def test_a_slow_answer_is_asked_for_again(tmp_path: Path) -> None:
@@ -140,8 +159,13 @@ def test_a_slow_answer_is_asked_for_again(tmp_path: Path) -> None:
         ("401", {}, "refused .HTTP 401 this is a 401.; name the environment variable"),
         ("404", {}, "check the address .* and the model's name 'rules'"),
         ("400", {}, "of the first 20 requests none was answered: HTTP 400: this is a 400"),
-        ("page", {"endpoint": {"patience_s": 0.2}}, "no chat completion.*gave up after"),
-        ("429", {"endpoint": {"patience_s": 0.2}}, "HTTP 429.*gave up after .* tries"),
+        ("page", {"endpoint": {"patience_s": 0.2}}, "no chat completion.*address of a chat model"),
+        ("429", {"endpoint": {"patience_s": 0.2}}, "HTTP 429.*gave up after .*raise .*.0.2."),
+        (
+            "moved",
+            {},
+            "HTTP 308; it is now at http://elsewhere.example/.*name that as endpoint.url",
+        ),
     ],
 )
 def test_a_server_that_refuses_is_one_sentence(

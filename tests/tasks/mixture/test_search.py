@@ -190,7 +190,7 @@ def test_how_many_proxies_a_search_needs() -> None:
     assert usable(5, 3, 1, 1) == ["linear"]
     assert list(usable(30, 3, 3, 3)) == list(LAWS)
     words = too_few("auto", 4, categories=5, sizes=2, lengths=1, level=0.9)
-    assert "4 proxies are too few: the law 'linear' has 6 parameters" in words
+    assert "draws add up to 4 proxies, too few: the law 'linear' has 6 parameters" in words
     assert "intervals of level 0.9, which need 9" in too_few(
         "linear", 8, categories=3, sizes=1, lengths=1, level=0.9
     )

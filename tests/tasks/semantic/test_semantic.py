@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given as property_of
 from hypothesis import strategies as st
 
+from flows.inspecting.fate import fates
 from infra.engine import EngineConfig, start
 from infra.stage import GateError, StageError
 from infra.store import Artifact
@@ -59,6 +60,34 @@ def by_definition(vectors: np.ndarray[Any, Any], order: list[int], limit: float)
         else:
             kept.append(row)
     return removed
+
+
+def test_trace_tells_the_fate_by_dedup_and_by_semantic(tmp_path: Path) -> None:
+    texts = {"web": [document(f"text number {n} of all these", "web") for n in (0, 0, 1, 2, 3)]}
+    texts["web"][1]["id"] = f"{1:032x}"  # the copy of the first goes by dedup
+    vectors = np.eye(5, 8, dtype=np.float32)
+    vectors[3:4] = unit(vectors[2:3] + 0.1 * vectors[3:4])
+    inputs = given(tmp_path, {"web": vectors}, rows=texts)
+    made = deduplicated(tmp_path, inputs)
+    whole = (inputs["cut"], inputs["dedup"], made)
+    artifacts = {f"{one.stage}/main": one for one in whole}
+    artifacts["ingest/web"] = inputs["documents"][0]
+
+    def told(row: int) -> dict[str, tuple[str, str]]:
+        (fate,) = fates(artifacts, texts["web"][row]["id"])
+        return {one.artifact.partition("/")[0]: (one.fate, one.what) for one in fate.told}
+
+    of_dedup = [told(row)["dedup"] for row in (0, 1)]
+    assert sorted(fate for fate, _ in of_dedup) == ["dropped", "kept"]
+    assert ("kept", "stands for 1 that were dropped") in of_dedup
+    assert any(what.startswith("exact: similarity 1.000 to ") for _, what in of_dedup)
+    gone = next(row for row in (0, 1) if told(row)["dedup"][0] == "dropped")
+    assert "semantic" not in told(gone)
+    by_vectors = {told(row)["semantic"][0]: (row, told(row)["semantic"][1]) for row in (2, 3)}
+    stays, goes = by_vectors["kept"], by_vectors["dropped"]
+    assert stays[1] == "stands for 1 that were dropped"
+    assert goes[1] == f"near: cosine 0.995 to {texts['web'][stays[0]]['id']}"
+    assert told(4)["semantic"] == ("kept", "near to none that stays")
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tasks.training.planning.lengths import NotKnownYet
 from tasks.training.planning.plan import Position
 from tasks.training.planning.ramps import PlanError
-from tasks.training.recipe.sections import (
+from tasks.training.recipe.mixtures import (
     BucketsOf,
     FromMixture,
     Mixture,
