@@ -51,8 +51,21 @@ _FOUND = {what: re.compile(rf"(?<![A-Za-z0-9]){shape}") for what, shape in SHAPE
 _KEY_BLOCK = re.compile(
     rf"{SHAPES['a private key']}(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*)", re.S
 )
-_LOGIN = re.compile(r"(?<=://)[^/?#\s@'\"]*:[^/?#\s@]+@")
-_PARAMETER = re.compile(r"(?<=[?&;])([\w.-]+)=([^&;#\s'\"<>]+)")
+_LOGIN = re.compile(r"(?<=://)[^/?#\s@'\"]*:(?:[^/?#\s@]+@)+")
+_TOKEN_LOGIN = re.compile(r"(?<=http://|ttps://)[^/?#\s@:'\"]+@", re.IGNORECASE)
+"""A user without a password in an address of the web is most likely a token."""
+
+_PARAMETER = re.compile(r"(?<=[?&;#])([\w.-]+)=(['\"]?)([^&;#\s'\"<>\\]+)")
+_IN_JSON = re.compile(r"(?<=\\u0026)([\w.-]+)=()([^&;#\s'\"<>\\]+)")
+_ENCODED = re.compile(r"(?<=%3F|%26)([\w.-]+)%3D()((?:(?!%26)[^&;#\s'\"<>\\])+)", re.IGNORECASE)
+"""Parameters of an address: as it is, as JSON writes it, and as a parameter of another address."""
+
+_HEADER = re.compile(
+    r"\b((?:proxy-)?authorization|(?:set-)?cookie|x-[\w-]*(?:token|key)|api-key)"
+    r"(['\"]?\s*[:=]\s*(?:b?['\"])?)([^\r\n'\"]{8,})",
+    re.IGNORECASE,
+)
+_BEARER = re.compile(r"\b(Bearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
 
 
 def is_secret_name(name: str) -> bool:
@@ -78,7 +91,10 @@ def redacted(text: str, environment: Mapping[str, str] | None = None) -> str:
     an address.
     """
     text = _LOGIN.sub("", _KEY_BLOCK.sub("[a private key]", text))
-    text = _PARAMETER.sub(_without_value, text)
+    text = _TOKEN_LOGIN.sub("", text)
+    for shape in (_PARAMETER, _IN_JSON, _ENCODED):
+        text = shape.sub(_without_value, text)
+    text = _BEARER.sub(r"\1[secret]", _HEADER.sub(r"\1\2[secret]", text))
     for value, name in of_environment(environment).items():
         text = text.replace(value, f"[value of {name}]")
     for what, shape in _FOUND.items():
@@ -105,7 +121,9 @@ def of_environment(environment: Mapping[str, str] | None = None) -> dict[str, st
 
 
 def _without_value(found: re.Match[str]) -> str:
-    return f"{found[1]}=[secret]" if is_secret_name(found[1]) else found[0]
+    if not is_secret_name(found[1]):
+        return found[0]
+    return found[0].removesuffix(found[3]) + "[secret]"
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-_ORDERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_ORDERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """C0 and C1 controls but tab and line feed, DEL, and the controls of bidirectional text (UAX 9)."""
 
 

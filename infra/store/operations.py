@@ -11,6 +11,7 @@ from infra.process import is_alive
 from infra.store import damage, promotions
 from infra.store.artifact import Artifact
 from infra.store.directory import Directory
+from infra.store.records import PROBES
 from infra.store.store import LATEST, Store
 
 
@@ -179,6 +180,9 @@ def garbage(store: Store, keep_runs: int) -> list[Garbage]:
             for attempt in home.folders()
             if attempt != committed
         ]
+    probes = store.root.child(PROBES)
+    if not running and (left := _size(probes)):
+        items.append(Garbage(f"{PROBES} of runs that were killed", probes, left))
     return items
 
 

@@ -20,6 +20,9 @@ from infra.store.directory import Damaged, Directory
 FOLDERS = ("refs", "runs", "promotions", "answers")
 """Folders at the top of a store that are not stages."""
 
+PROBES = "runs/.probes"
+"""Small files that a run and the nodes of its cluster write for one another while it runs."""
+
 _REFERENCE_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _RUN_KINDS: dict[str, type] = {
     "run": str,
@@ -156,10 +159,11 @@ def _promotion_of(root: Directory, file: str, found: dict[str, Any] | Damaged) -
 
 
 def _files(root: Directory, folder: str) -> list[str]:
-    """Files below a folder. A file in the folder's place is listed too: reading it reports the
+    """Files below a folder, but for those of folders within it whose names begin with a dot, which
+    are no records (`PROBES`). A file in the folder's place is listed too: reading it reports the
     damage.
     """
     local = root.local_root
     if local is not None and (local / folder).is_file():
         return [folder]
-    return root.files(f"{folder}/")
+    return [name for name in root.files(f"{folder}/") if "/." not in name]

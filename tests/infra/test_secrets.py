@@ -30,6 +30,16 @@ KNOWN = {"MY_API_KEY": "correct-horse-battery"}
         ("http://me:pw@host/a and s3://k:s@b/c", "http://host/a and s3://b/c"),
         ("https://h/a?X-Amz-Signature=1f&page=2", "https://h/a?X-Amz-Signature=[secret]&page=2"),
         ("https://h/a?p=1&accessToken=1f\nnext", "https://h/a?p=1&accessToken=[secret]\nnext"),
+        ("http://me:p@w@host/a", "http://host/a"),
+        ("https://planted@host/a", "https://host/a"),
+        ("{'u': 'https://h/a?token=\"1f\"'}", "{'u': 'https://h/a?token=\"[secret]\"'}"),
+        ("https://h/#access_token=1f", "https://h/#access_token=[secret]"),
+        (r"https://h/?a=1\u0026sig=1f\u0026b=2", r"https://h/?a=1\u0026sig=[secret]\u0026b=2"),
+        ("u=https%3A%2F%2Fh%3Fsig%3D1%2Bf%26b%3D2", "u=https%3A%2F%2Fh%3Fsig%3D[secret]%26b%3D2"),
+        ("Authorization: Bearer planted-token", "Authorization: [secret]"),
+        ("{'x-amz-security-token': 'planted=='}", "{'x-amz-security-token': '[secret]'}"),
+        ("Cookie: session=planted; a=b\nnext", "Cookie: [secret]\nnext"),
+        ("sent Bearer planted.token", "sent Bearer [secret]"),
         ("it is correct-horse-battery!", "it is [value of MY_API_KEY]!"),
         (
             "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----\nend",
@@ -52,6 +62,10 @@ def test_secrets_are_left_out_of_text(text: str, without: str) -> None:
         "sorted(rows, key=by_name)",
         "training.phases.0.tokens=3M",
         "12:30:00 me@host",
+        "https://host/@user and https://host:8080/a, me@host",
+        "a cookie: yes",
+        "authorization: none",
+        "bearer of news",
     ],
 )
 def test_other_text_stays_as_it_is(text: str) -> None:

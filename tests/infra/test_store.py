@@ -19,10 +19,19 @@ from hypothesis import strategies as st
 from infra.build import LedgerDoesNotBalance, _check_ledger
 from infra.process import is_alive, process_identity
 from infra.stage import StageError
-from infra.store import Artifact, ArtifactMissing, Damaged, NotDeterministic, Store, operations
+from infra.store import (
+    Artifact,
+    ArtifactMissing,
+    Damaged,
+    NotDeterministic,
+    Store,
+    operations,
+    records,
+)
 from infra.store.backends import open_directory
 from infra.store.identity import canonical, version_of
 from infra.store.lease import _Watch, lease
+from infra.store.records import PROBES
 from infra.store.store import StoreUnusable
 from tests.stage_harness import data_digests, run_stage
 from tests.toy import TOY, ToyParameters
@@ -168,6 +177,29 @@ def test_garbage_spares_what_is_referenced(tmp_path: Path) -> None:
     assert [item.what for item in found] == [gone.identity]
     found[0].home.remove()
     assert [a.identity for a in store.artifacts()] == [kept.identity]
+
+
+def test_what_a_killed_run_left_for_its_nodes_is_no_record_and_can_go(tmp_path: Path) -> None:
+    store = Store.at(str(tmp_path / "store"))
+    record = {
+        "run": "1",
+        "recipe": "r",
+        "status": "running",
+        "owner": process_identity(),
+        "stages": [],
+    }
+    for content in ("96e0aa8d34b5df5a", "ab12", "{}"):  # some are JSON
+        store.root.create(f"{PROBES}/{content}", content.encode())
+    store.write_run("1", record)
+    assert [found["run"] for found in store.runs()] == ["1"]
+    assert list(records.damaged(store.root)) == []
+    assert operations.garbage(store, keep_runs=1) == []  # a run in progress may need them
+    store.write_run("1", record | {"status": "crashed"})
+    (left,) = operations.garbage(store, keep_runs=1)
+    assert left.what == "runs/.probes of runs that were killed" and left.bytes == 22
+    left.home.remove()
+    assert operations.garbage(store, keep_runs=1) == []
+    assert [found["run"] for found in store.runs()] == ["1"]
 
 
 def test_runs_that_built_nothing_do_not_count(tmp_path: Path) -> None:

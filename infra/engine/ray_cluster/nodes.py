@@ -20,12 +20,10 @@ from infra.engine.launch import BOOTSTRAP
 from infra.engine.libraries import DECIDING
 from infra.stage import StageError
 from infra.store.directory import Directory
+from infra.store.records import PROBES
 
 _CODE = ("infra", "tasks")
 _ROOT = BOOTSTRAP.parents[3]
-
-PROBES = "runs/.probes"
-"""Folder of the store, on the way to which nothing else is looked for."""
 
 _ELSEWHERE = (
     "it has another folder of that name, or none; put the store on a file system that all nodes "
