@@ -361,6 +361,8 @@ def test_an_address_is_checked_when_the_recipe_is_read() -> None:
         assert EngineConfig(kind="ray", address=address).address == address
     with pytest.raises(ValueError, match=r"'http://host' is no address of a Ray cluster; write"):
         EngineConfig(kind="ray", address="http://host")
+    with pytest.raises(ValueError, match=r"is no address of a Ray cluster"):
+        EngineConfig(kind="ray", address="planted@host:6379")
     for port in (0, 65_536, 99_999):  # a connection would go to that port, less 65,536
         with pytest.raises(ValueError, match=f"'head:{port}' is no address of a Ray cluster"):
             EngineConfig(kind="ray", address=f"head:{port}")

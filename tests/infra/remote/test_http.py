@@ -280,6 +280,7 @@ def test_what_is_missing_or_refused_is_said(access: Access) -> None:
     [
         ("https://me:hunter2@example.org/a.gz", "https://example.org/a.gz: a password"),
         ("https://example.org/a.gz?X-Amz-Signature=hunter2", "'X-Amz-Signature' is a secret"),
+        ("https://example.org/a.gz#access_token=hunter2", "'access_token' is a secret"),
         ("https:///a.gz", "names no host"),
         ("s3:///a.gz", "names no bucket"),
         ("https://example.org:port/a.gz", "is not a URL"),
