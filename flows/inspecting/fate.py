@@ -144,7 +144,7 @@ def _elected(election: Artifact, place: Place) -> Told:
     try:
         cluster = find_cluster(election.path("clusters.parquet"), place.id)
     except StageError:  # it stands for no other
-        return Told(election.identity, "kept", "near to none that stays")
+        return Told(election.identity, "kept", "no other was dropped for it")
     return Told(election.identity, "kept", f"stands for {cluster['size'] - 1:,} that were dropped")
 
 

@@ -119,6 +119,12 @@ def test_a_phase_draws_by_what_the_search_proposes_and_a_rerun_repeats_what_is_m
     for category, rows in made["training/one"].statistics["rows"].items():
         assert abs(rows - 16 * shares[category]) <= 1
     assert to_run(path, tmp_path) == []
+    forced = prepare(
+        RunRequest.of(path, store=str(tmp_path / "store"), force=["mixture/main"])
+    ).plan.steps
+    unless = "is rebuilt, unless it turns out to hold the same"
+    assert forced["shares/main"].why == f"mixture/main {unless}"
+    assert forced["training/one"].why == f"shares/main {unless}"
     planned = prepare(RunRequest.of(path, store=str(tmp_path / "store")))
     assert planned.phases[0].mixture_start == {c: s for c, s in shares.items() if s}
     assert planned.phases[0].assumed == "" and planned.searches[0].proposed == shares

@@ -210,7 +210,7 @@ def test_trace_tells_what_became_of_a_document(world: dict[str, Any]) -> None:
     assert told["scores"][1].startswith("score by edu: 0.")
     assert "cut-offs 0." in told["scores"][1]
     assert told["cut"] == ("kept", "category web, und; read 4 times an epoch")
-    assert told["dedup"] == ("kept", "near to none that stays")
+    assert told["dedup"] == ("kept", "no other was dropped for it")
     assert told["select"][0] == "kept"
     assert told["select"][1].startswith("line of web, read 4 times an epoch; ")
     dropped = next(id_ for id_ in ids if not repeats[id_])

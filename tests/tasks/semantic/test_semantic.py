@@ -87,7 +87,7 @@ def test_trace_tells_the_fate_by_dedup_and_by_semantic(tmp_path: Path) -> None:
     stays, goes = by_vectors["kept"], by_vectors["dropped"]
     assert stays[1] == "stands for 1 that were dropped"
     assert goes[1] == f"near: cosine 0.995 to {texts['web'][stays[0]]['id']}"
-    assert told(4)["semantic"] == ("kept", "near to none that stays")
+    assert told(4)["semantic"] == ("kept", "no other was dropped for it")
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
