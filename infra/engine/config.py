@@ -11,7 +11,7 @@ import pydantic
 from infra.quantities import Bytes
 
 _ADDRESS = re.compile(
-    r"auto|none|(?:ray://)?[^\s/:]+:[0-9]{1,5}|(?:ray://)?\[[0-9A-Fa-f:]+\]:[0-9]{1,5}"
+    r"auto|none|(?:ray://)?[^\s/:@]+:[0-9]{1,5}|(?:ray://)?\[[0-9A-Fa-f:]+\]:[0-9]{1,5}"
 )
 _LAST_PORT = 65_535
 

@@ -4,12 +4,15 @@ version.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import pydantic
 
 from infra.remote.access import Access, default_cache
+
+_ENDPOINT = re.compile(r"https?://[^\s/?#@]+(?:/[^\s?#@]*)?", re.IGNORECASE)
 
 
 class RemoteConfig(pydantic.BaseModel):
@@ -31,6 +34,16 @@ class RemoteConfig(pydantic.BaseModel):
     cache: str | None = None
     cache_gb: Annotated[float, pydantic.Field(gt=0)] = 20.0
     s3_endpoint: str | None = None
+
+    @pydantic.field_validator("s3_endpoint")
+    @classmethod
+    def _is_an_address(cls, stated: str | None) -> str | None:
+        if stated and not _ENDPOINT.fullmatch(stated):
+            raise ValueError(
+                "is no address of an S3; write http://host:port or https://host, without a login: "
+                "credentials come from the environment (AWS_*)"
+            )
+        return stated
 
     def access(self) -> Access:
         """These settings as the functions of `infra.remote` take them."""

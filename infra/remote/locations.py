@@ -43,7 +43,7 @@ def shown(url: str) -> str:
     signature.
     """
     web = scheme_of(url) in ("http", "https")
-    url = url.partition("?")[0] if web else url
+    url = url.partition("#")[0].partition("?")[0] if web else url
     return (_USER if web else _PASSWORD).sub(r"\1", url)
 
 
@@ -72,7 +72,8 @@ def check(reference: str) -> None:
             "Credentials come from the environment: AWS_* for s3://, HF_TOKEN for hf://"
         )
     if scheme in ("http", "https"):
-        names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+        stated = f"{parts.query}&{parts.fragment}"
+        names = [name for name, _ in parse_qsl(stated, keep_blank_values=True)]
         if secret := [name for name in names if is_secret_name(name)]:
             raise StageError(
                 f"{shown(reference)}: its {secret[0]!r} is a secret, which would be written into "

@@ -240,6 +240,10 @@ class Store:
         wanted = wanted or self._tagged(stage, name, selector or LATEST, recipe)
         candidates = (self.find(stage, name, version) for version in sorted(wanted))
         matches = [artifact for artifact in candidates if artifact is not None]
+        if not matches and not selector and recipe is None:  # a copy has no references
+            every = (self.find(stage, name, version) for version in versions)
+            finished = [artifact for artifact in every if artifact is not None]
+            matches = finished if len(finished) == 1 else []
         if len(matches) > 1 and not selector:
             matches = [max(matches, key=lambda artifact: artifact.manifest.finished)]
         if len(matches) == 1:

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -24,11 +24,12 @@ import pytest
 from infra.engine import EngineConfig, ShardFailed, start
 from infra.engine.base import Engine
 from infra.engine.config import Resources
-from infra.engine.ray_cluster.cluster import Cluster
+from infra.engine.ray_cluster.cluster import Cluster, HeadLost
 from infra.engine.ray_cluster.connection import require_installed
-from infra.engine.ray_cluster.engine import Ray
+from infra.engine.ray_cluster.engine import Ray, environment_of_workers
 from infra.engine.ray_cluster.entry import ClusterUnusable
 from infra.engine.ray_cluster.nodes import Probe, difference, fingerprint
+from infra.engine.ray_cluster.pool import Pool
 from infra.engine.ray_cluster.work import result_of, run
 from infra.engine.window import WINDOW_PER_WORKER
 from infra.stage import StageError
@@ -272,6 +273,40 @@ def test_a_lost_head_ends_a_run_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -
     assert "finished shards are kept: start the cluster, and run again" in said.splitlines()[-1]
 
 
+def test_whoever_waits_for_a_cluster_whose_head_is_lost_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While it joins, and while it is asked for its room: the pool's own thread waits for Ray."""
+    ever, asked = threading.Event(), threading.Event()
+    lost = HeadLost("the head is gone")
+
+    def join(cluster: Cluster, ended: threading.Event, tell: Callable[[HeadLost], None]) -> None:
+        tell(lost)
+        ever.wait(60)
+
+    def totals(cluster: Cluster) -> list[dict[str, float]]:
+        asked.set()
+        ever.wait(60)
+        return []
+
+    def pool() -> Pool:
+        return Pool(EngineConfig(kind="ray", address="h:1"), None, environment_of_workers, [])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Cluster, "join", join)
+        with pytest.raises(HeadLost, match="the head is gone"):
+            pool().connect()
+    monkeypatch.setattr(Cluster, "join", lambda *_: None)
+    monkeypatch.setattr(Cluster, "totals", totals)
+    waiting = pool()
+    teller = threading.Thread(target=lambda: asked.wait(60) and waiting._give_up(lost))
+    teller.start()
+    with pytest.raises(HeadLost, match="the head is gone"):
+        waiting.room("langid", Resources())
+    ever.set()
+    teller.join()
+
+
 REFUSED = """
 from infra.engine import EngineConfig, start
 from infra.stage import StageError
@@ -326,6 +361,8 @@ def test_an_address_is_checked_when_the_recipe_is_read() -> None:
         assert EngineConfig(kind="ray", address=address).address == address
     with pytest.raises(ValueError, match=r"'http://host' is no address of a Ray cluster; write"):
         EngineConfig(kind="ray", address="http://host")
+    with pytest.raises(ValueError, match=r"is no address of a Ray cluster"):
+        EngineConfig(kind="ray", address="planted@host:6379")
     for port in (0, 65_536, 99_999):  # a connection would go to that port, less 65,536
         with pytest.raises(ValueError, match=f"'head:{port}' is no address of a Ray cluster"):
             EngineConfig(kind="ray", address=f"head:{port}")

@@ -179,6 +179,17 @@ def test_garbage_spares_what_is_referenced(tmp_path: Path) -> None:
     assert [a.identity for a in store.artifacts()] == [kept.identity]
 
 
+def test_the_only_version_needs_no_tag(tmp_path: Path) -> None:
+    store = Store.at(str(tmp_path / "store"))
+    one = run_stage(TOY, ToyParameters(), tmp_path=tmp_path)
+    assert store.open("toy/main").identity == one.identity  # as after `puna artifacts copy`
+    with pytest.raises(ArtifactMissing, match="'toy/main' is not in the store"):
+        store.open("toy/main", recipe="other")
+    run_stage(TOY, ToyParameters(word="two"), tmp_path=tmp_path)
+    with pytest.raises(ArtifactMissing, match="'toy/main' is not in the store"):
+        store.open("toy/main")
+
+
 def test_what_a_killed_run_left_for_its_nodes_is_no_record_and_can_go(tmp_path: Path) -> None:
     store = Store.at(str(tmp_path / "store"))
     record = {

@@ -64,13 +64,15 @@ class Cluster:
         timeout_s = self._config.timeout_s
         return max(timeout_s, _CHECK_S) if self.local else timeout_s
 
-    def join(self) -> None:
-        """Connect. Raises `ClusterUnusable`, also for a node that would write other bytes or does
-        not see the store.
+    def join(self, ended: threading.Event, lost: Callable[[HeadLost], None]) -> None:
+        """Connect; `lost` is called where the head goes before the run has `ended`, of another
+        thread. Raises `ClusterUnusable`, also for a node that would write other bytes or does not
+        see the store.
         """
         if self._probe is not None:
             self._probe.place()
         self.ray = self.connection.open()
+        self._watch_head(ended, lost)
         from ray import cloudpickle
 
         import infra.engine.ray_cluster.actor as module
@@ -163,7 +165,7 @@ class Cluster:
             self._probe.require(known["node"], known["host"], known["probed"])
         self._checked.add(known["node"])
 
-    def watch_head(self, ended: threading.Event, lost: Callable[[HeadLost], None]) -> None:
+    def _watch_head(self, ended: threading.Event, lost: Callable[[HeadLost], None]) -> None:
         """Look after the head in a thread of its own: where it is gone, Ray's calls wait for it,
         and after a minute Ray ends this process without a word.
         """

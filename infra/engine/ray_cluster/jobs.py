@@ -12,6 +12,9 @@ from typing import Any
 
 from infra.engine.config import Resources
 
+_LOOK_S = 0.5
+"""How often who waits for an answer looks whether there will be one."""
+
 
 @dataclass(eq=False)
 class Job:
@@ -63,12 +66,20 @@ class Unsettled:
                 self._jobs.add(job)
                 self.events.put(("job", job))
 
-    def ask(self, event: tuple[Any, ...]) -> None:
-        """Put an event, or raise why it is not handled."""
+    def answer(self, *question: Any) -> int:
+        """What the pool's thread answers to an event, or why it does not: it may wait for a lost
+        head.
+        """
+        asked: concurrent.futures.Future[int] = concurrent.futures.Future()
         with self._lock:
             if self.broken is not None:
                 raise self.broken
-            self.events.put(event)
+            self.events.put((*question, asked))
+        while True:
+            with contextlib.suppress(TimeoutError):
+                return asked.result(_LOOK_S)
+            if self.broken is not None and not asked.done():
+                raise self.broken
 
     def discard(self, job: Job) -> None:
         """Forget a job that was cancelled."""

@@ -95,9 +95,7 @@ class Pool:
         self.connect()
         until, known = self._room.get(size, (-math.inf, 0))
         if until < time.monotonic():
-            asked: concurrent.futures.Future[int] = concurrent.futures.Future()
-            self._unsettled.ask(("room", stage, size, asked))
-            known = asked.result()
+            known = self._unsettled.answer("room", stage, size)
             self._room[size] = (time.monotonic() + _ROOM_S, known)
         return known
 
@@ -112,9 +110,8 @@ class Pool:
 
     def _run(self) -> None:
         try:
-            self.cluster.join()
+            self.cluster.join(self._ended, self._give_up)
             self._connected.set()
-            self.cluster.watch_head(self._ended, self._give_up)
             while self._handle():
                 pass
             ended: BaseException = concurrent.futures.CancelledError()
@@ -128,14 +125,15 @@ class Pool:
                     f"({type(error).__name__}: {str(error)[:300]}); finished shards are kept"
                 )
         self._give_up(ended)
-        self._connected.set()
         for worker in self._workers:
             self.cluster.kill(worker)
 
     def _give_up(self, error: BaseException) -> None:
+        """Of any thread: this pool's own may wait for a lost head."""
         for event in self._unsettled.give_up(error):
             if event[0] == "room":
                 event[3].set_exception(self._unsettled.broken)
+        self._connected.set()
 
     def _handle(self) -> bool:
         """Handle one event, or the passing of time; returns False at the end."""

@@ -102,3 +102,11 @@ labels:
         read_recipe(tmp_path / "r.yaml")
     assert "labels.edu.endpoint.key: is to name an environment variable" in str(refused.value)
     assert "sk-12345" not in str(refused.value)
+
+
+@pytest.mark.parametrize("stated", ["http://hunter2@host", "host:9000", "https://h/?x=1", "s3://b"])
+def test_the_address_of_an_s3_is_one_and_holds_no_login(recipe: Path, stated: str) -> None:
+    with pytest.raises(RecipeError, match="is no address of an S3; write http://host:port") as why:
+        read_recipe(recipe, (f"remote.s3_endpoint={stated}",))
+    assert "hunter2" not in str(why.value)
+    read_recipe(recipe, ("remote.s3_endpoint=https://host:9000/path",))

@@ -280,6 +280,7 @@ def test_what_is_missing_or_refused_is_said(access: Access) -> None:
     [
         ("https://me:hunter2@example.org/a.gz", "https://example.org/a.gz: a password"),
         ("https://example.org/a.gz?X-Amz-Signature=hunter2", "'X-Amz-Signature' is a secret"),
+        ("https://example.org/a.gz#access_token=hunter2", "'access_token' is a secret"),
         ("https:///a.gz", "names no host"),
         ("s3:///a.gz", "names no bucket"),
         ("https://example.org:port/a.gz", "is not a URL"),
@@ -313,7 +314,16 @@ def port(url: str) -> str:
 def test_no_redirect_leads_to_where_clouds_keep_credentials(access: Access) -> None:
     """Not even from a private host that the recipe names."""
     with serving({}) as server:
-        for number, target in enumerate(("169.254.169.254", "[fe80::1]", "[::ffff:169.254.1.1]")):
+        places = (
+            "169.254.169.254",
+            "[fe80::1]",
+            "[::ffff:169.254.1.1]",
+            "[64:ff9b::a9fe:a9fe]",
+            "[fd00:ec2::254]",
+            "100.100.100.200",
+            "168.63.129.16",
+        )
+        for number, target in enumerate(places):
             server.redirects[f"/{number}.bin"] = f"http://{target}/latest/meta-data"
             with pytest.raises(RemoteError, match="in a private network or this machine"):
                 objects.stat(server.url(f"/{number}.bin"), access)
@@ -396,6 +406,13 @@ def test_credentials_stay_with_their_host(access: Access) -> None:
         ("::ffff:10.0.0.1", False),
         ("fe80::1%eth0", False),
         ("2002:0a00:0001::1", False),
+        ("64:ff9b::5db8:d822", True),  # of NAT64: 93.184.216.34
+        ("64:ff9b::a9fe:a9fe", False),
+        ("64:ff9b:1::a9fe:a9fe", False),
+        ("::ffff:0:127.0.0.1", False),
+        ("::169.254.169.254", False),
+        ("168.63.129.16", False),
+        ("fd00:ec2::254", False),
         ("nonsense", False),
     ],
 )
