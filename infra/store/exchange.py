@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.io.files import sha256_file, temporary_beside
-from infra.remote import cache, s3_objects
+from infra.remote import cache, s3_objects, s3_writes
 from infra.remote.access import Access
 from infra.remote.held import Held, HeldFolder
 from infra.remote.ranges import Range, read_ranges
@@ -208,11 +208,11 @@ def _shortened(place: str, stop: int) -> StageError:
 def _write(directory: S3Directory, file: Path, name: str, sha256: str) -> None:
     url, access = f"{directory.url}/{name}", directory.access
     try:
-        s3_objects.create(url, file, sha256, access)
+        s3_writes.create(url, file, sha256, access)
     except FileExistsError:  # of a worker that was lost, or that was thought to be
         found = s3_objects.head(url, access)
         if (found.sha256 or sha256, found.bytes) != (sha256, file.stat().st_size):
-            s3_objects.replace(url, file, access)
+            s3_writes.replace(url, file, access)
 
 
 def _pins(urls: Sequence[str], access: Access) -> list[Pin]:

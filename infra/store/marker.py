@@ -14,9 +14,9 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from infra.remote import s3_objects
+from infra.remote import s3_objects, s3_writes
 from infra.remote.errors import NoSuchBucket, NoSuchObject, RemoteError
-from infra.remote.s3_objects import NoCondition
+from infra.remote.s3_writes import NoCondition
 from infra.store.directory import NoBucket, NotExclusive, StoreUnusable
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def make(root: S3Directory) -> None:
 def _try(root: S3Directory, url: str) -> bool:
     """Write the marker on condition that it is not there; whether that was refused."""
     try:
-        s3_objects.create(url, _content(), "", root.access)
+        s3_writes.create(url, _content(), "", root.access)
     except FileExistsError:
         return True
     except NoCondition as error:
@@ -93,14 +93,14 @@ def _content() -> bytes:
 
 def _try_parts(root: S3Directory, url: str) -> None:
     try:
-        refused = s3_objects.refuses_parts(url, _content(), root.access)
+        refused = s3_writes.refuses_parts(url, _content(), root.access)
     except NoCondition:
         refused = False
     if not refused:
         raise NotExclusive(
             f"{root.url}: this S3 takes conditions on writes of one request, but not on those in "
             f"parts (CompleteMultipartUpload), which files of more than "
-            f"{s3_objects.WHOLE_BYTES >> 20} MiB are; use a server that does, as Amazon S3 does, "
+            f"{s3_writes.WHOLE_BYTES >> 20} MiB are; use a server that does, as Amazon S3 does, "
             "or a folder"
         )
 

@@ -1,7 +1,7 @@
 """A folder of a store on S3.
 
 A file is one object, written by one deciding request, so that nobody sees half of it. Files are
-created by conditional writes (`infra.remote.s3_objects`). What wants a path gets a copy in the
+created by conditional writes (`infra.remote.s3_writes`). What wants a path gets a copy in the
 bounded cache of this machine (`infra.remote.holding`); what was written from here is kept there, as
 it is likely to be read next.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from infra.io.files import sha256_file, temporary_beside
-from infra.remote import cache, holding, s3_objects
+from infra.remote import cache, holding, s3_objects, s3_writes
 from infra.remote.access import Access
 from infra.remote.errors import NoSuchObject
 from infra.remote.held import Held, HeldFolder
@@ -97,11 +97,11 @@ class S3Directory(Directory):
 
     def create(self, name: str, data: bytes) -> None:
         """See `Directory`."""
-        s3_objects.create(self._url(name), data, "", self.access)
+        s3_writes.create(self._url(name), data, "", self.access)
 
     def replace(self, name: str, data: bytes) -> None:
         """See `Directory`."""
-        s3_objects.replace(self._url(name), data, self.access)
+        s3_writes.replace(self._url(name), data, self.access)
 
     def staging(self, name: str) -> Path:
         """A path in a new folder on the disk of the cache, which ends with this process."""
@@ -113,7 +113,7 @@ class S3Directory(Directory):
         """See `Directory`."""
         try:
             sha256 = sha256 or sha256_file(staged)
-            s3_objects.create(self._url(name), staged, sha256, self.access)
+            s3_writes.create(self._url(name), staged, sha256, self.access)
             cache.keep(staged, sha256, self.access)
         finally:
             _remove_staged(staged)
@@ -121,7 +121,7 @@ class S3Directory(Directory):
     def replace_file(self, staged: Path, name: str) -> None:
         """See `Directory`."""
         try:
-            s3_objects.replace(self._url(name), staged, self.access)
+            s3_writes.replace(self._url(name), staged, self.access)
         finally:
             _remove_staged(staged)
 
@@ -201,7 +201,7 @@ class S3Directory(Directory):
 
     def tidy(self) -> None:
         """Give up what killed processes left of uploads in parts."""
-        s3_objects.abort_uploads(self._url(""), self.impatient().access)
+        s3_writes.abort_uploads(self._url(""), self.impatient().access)
 
 
 def _found(ask: Callable[[], T]) -> T:

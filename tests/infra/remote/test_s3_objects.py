@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.remote import s3_objects
+from infra.remote import s3_objects, s3_writes
 from infra.remote.access import Access
 from infra.remote.errors import Denied, NoSuchObject, RemoteError, Unreachable
 from tests.loopback.s3 import LoopbackS3, bucket_server, s3_server
@@ -75,9 +75,9 @@ def url(tmp_path: Path) -> str:
 @pytest.fixture
 def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file of three parts."""
-    monkeypatch.setattr(s3_objects, "PART_BYTES", PART)
-    monkeypatch.setattr(s3_objects, "WHOLE_BYTES", PART)
-    monkeypatch.setattr(s3_objects, "_PARTS_AT_ONCE", 1)  # so that plans know whose turn it is
+    monkeypatch.setattr(s3_writes, "PART_BYTES", PART)
+    monkeypatch.setattr(s3_writes, "WHOLE_BYTES", PART)
+    monkeypatch.setattr(s3_writes, "_PARTS_AT_ONCE", 1)  # so that plans know whose turn it is
     path = tmp_path / "large"
     path.write_bytes(os.urandom(2 * PART + 100))
     return path
@@ -87,11 +87,11 @@ def test_a_new_object_is_written_once(proxy: Proxy, access: Access, url: str) ->
     for number, wrong in enumerate(PASSING):
         name = f"{url}{number}"
         proxy.plan = [wrong, wrong, None]
-        s3_objects.create(name, BODY, "", access)
+        s3_writes.create(name, BODY, "", access)
         for plan in ([], [wrong]):
             proxy.plan = list(plan)
             with pytest.raises(FileExistsError):
-                s3_objects.create(name, b"other", "", access)
+                s3_writes.create(name, b"other", "", access)
         assert s3_objects.read(name, access) == BODY, named(wrong)
 
 
@@ -108,7 +108,7 @@ def test_another_writer_between_two_tries_is_not_taken_for_us(
     seen: list[str] = []
     proxy.choose = others_first
     with pytest.raises(FileExistsError):
-        s3_objects.create(url, BODY, "", access)
+        s3_writes.create(url, BODY, "", access)
     assert s3_objects.read(url, access) == b"theirs!" and seen
 
 
@@ -132,11 +132,11 @@ def test_a_large_object_is_all_there_or_not_at_all(
     s3: LoopbackS3, proxy: Proxy, access: Access, url: str, large: Path, step: int, wrong: Answer
 ) -> None:
     proxy.plan = [None] * step + [wrong]
-    s3_objects.create(url, large, "", access)
+    s3_writes.create(url, large, "", access)
     answer = s3.client.get_object(Bucket="puna", Key=s3_objects.key_of(url))
     assert answer["Body"].read() == large.read_bytes()
     with pytest.raises(FileExistsError):
-        s3_objects.create(url, large, "", access)
+        s3_writes.create(url, large, "", access)
 
 
 def test_nothing_of_a_large_object_is_seen_before_its_end(
@@ -151,7 +151,7 @@ def test_nothing_of_a_large_object_is_seen_before_its_end(
         return None
 
     proxy.choose = look
-    s3_objects.create(url, large, "", access)
+    s3_writes.create(url, large, "", access)
     assert seen == [0] * 5 and s3_objects.head(url, access).bytes == large.stat().st_size
 
 
@@ -165,7 +165,7 @@ def test_a_large_object_that_others_finish_first_stays_theirs(
 
     proxy.choose = others_first
     with pytest.raises(FileExistsError):
-        s3_objects.create(url, large, "", access)
+        s3_writes.create(url, large, "", access)
     assert s3_objects.read(url, access) == b"theirs!"
 
 
@@ -185,7 +185,7 @@ def test_the_other_requests_are_tried_again_too(
             assert ask(lambda: s3_objects.head(url, access).bytes) == len(BODY)
         assert ask(lambda: s3_objects.listed(prefix, access).sizes) == {"x": len(BODY)}
         assert ask(lambda: s3_objects.sha256_of(url, access)) == sha256(BODY).hexdigest()
-        ask(lambda: s3_objects.replace(url, b"new", access))
+        ask(lambda: s3_writes.replace(url, b"new", access))
         assert s3_objects.read(url, access) == b"new"
         ask(lambda: s3_objects.delete(url, access))
         proxy.plan = []
@@ -211,7 +211,7 @@ def test_what_stays_wrong_is_said_at_once(
 ) -> None:
     proxy.plan = [wrong] * 9
     with pytest.raises(kind, match=why) as raised:
-        s3_objects.create(url, BODY, "", access)
+        s3_writes.create(url, BODY, "", access)
     assert len(proxy.plan) == 8 and "\n" not in str(raised.value)
 
 
@@ -219,7 +219,7 @@ def test_a_server_that_stays_away_is_given_up(proxy: Proxy, access: Access, url:
     proxy.choose = lambda method, path: Answer("reset")
     soon = Access(**{**vars(access), "retry_limit_s": 0.05})
     with pytest.raises(Unreachable, match="gave up after"):
-        s3_objects.create(url, BODY, "", soon)
+        s3_writes.create(url, BODY, "", soon)
 
 
 def test_more_than_one_page_is_listed_and_deleted(
@@ -228,7 +228,7 @@ def test_more_than_one_page_is_listed_and_deleted(
     monkeypatch.setattr(s3_objects, "_PAGE", 10)
     monkeypatch.setattr(s3_objects, "_MOST_DELETED", 10)
     names = [f"{number:04d}" for number in range(25)]
-    s3_objects.each(lambda name: s3_objects.create(f"{url}/{name}", b"", "", access), names)
+    s3_objects.each(lambda name: s3_writes.create(f"{url}/{name}", b"", "", access), names)
     assert sorted(s3_objects.listed(f"{url}/", access).sizes) == names
     s3_objects.delete_all(f"{url}/", names, access)
     assert s3_objects.listed(f"{url}/", access).sizes == {}
