@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import sys
 import tempfile
 import time
 import unittest.mock
@@ -21,6 +22,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tasks.classifier import fasttext_process
 from tasks.documents.vectors import to_column
