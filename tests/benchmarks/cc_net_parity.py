@@ -25,6 +25,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from infra.store import Artifact
 from tasks.language_model.stage import STAGE as LANGUAGE_MODEL
 from tasks.language_model.stage import LanguageModelParameters

@@ -19,6 +19,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from tasks.benchmarks.read import Item
 from tasks.decontaminate.grams import ItemIndex, build_index
 from tasks.decontaminate.run import PlacedHits
