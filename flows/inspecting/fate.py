@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 Artifacts = Mapping[str, "Artifact"]
 """`stage/name` -> artifact, of one recipe."""
 
-ELECTIONS = ("dedup", "semantic")
+ELECTIONS = {"dedup": "dedup: false", "semantic": "semantic.without"}
+"""Stages that compare documents -> what leaves a source out."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,13 @@ def _told(artifacts: Artifacts, place: Place) -> Iterator[Told]:
     yield (decided := _cut(cut, place))
     if decided.fate == "dropped":
         return
-    for stage in ELECTIONS:
+    for stage, left_out_by in ELECTIONS.items():
         election = artifacts.get(f"{stage}/main")
         if election is None:
             continue
         if not _reads(election, place):
-            yield Told(election.identity, "", "compares no document of this source (dedup: false)")
+            what = f"compares no document of this source ({left_out_by})"
+            yield Told(election.identity, "", what)
             continue
         yield (elected := _elected(election, place))
         if elected.fate == "dropped":

@@ -88,6 +88,9 @@ def test_trace_tells_the_fate_by_dedup_and_by_semantic(tmp_path: Path) -> None:
     assert stays[1] == "stands for 1 that were dropped"
     assert goes[1] == f"near: cosine 0.995 to {texts['web'][stays[0]]['id']}"
     assert told(4)["semantic"] == ("kept", "no other was dropped for it")
+    artifacts["semantic/main"] = inputs["signatures"][0]  # without files of this source
+    (fate,) = fates(artifacts, texts["web"][4]["id"])
+    assert fate.told[-1].what == "compares no document of this source (semantic.without)"
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
